@@ -1,0 +1,1 @@
+"""How a policy is enforced: standard library and the landlock binding only."""

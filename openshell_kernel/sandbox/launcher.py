@@ -1,0 +1,136 @@
+"""The program that becomes the kernel: read the plan, prepare, enforce, report, exec.
+
+Started as `python -I -m openshell_kernel.sandbox.launcher`. With `--plan-fd N [--report-fd M]` it carries out a plan
+of the trusted side and reports to the second descriptor, or refusals to stderr. Without, it was started by a client
+that ignores provisioners: it becomes `openshell_kernel.server.standalone`, which makes a plan and starts this again.
+
+It imports the standard library and the landlock binding only, and nothing from the working directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.errors import ConfinementError
+from openshell_kernel.sandbox import landlock
+from openshell_kernel.sandbox.plan import SNAPSHOT_VARIABLE, LaunchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SNAPSHOT_FORMAT = 1
+_LARGEST_PLAN = 16 << 20
+_STDERR = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out a plan or hand over to the standalone planner. Returns an exit status only when refused."""
+    if list(argv[:1]) != ["--plan-fd"]:
+        os.execv(sys.executable, [sys.executable, "-I", "-m", "openshell_kernel.server.standalone", *argv])  # noqa: S606 - no shell is wanted
+    plan_fd, report_fd = _descriptors(argv)
+    _close_all_but(0, 1, 2, plan_fd, report_fd)
+    for fd in {plan_fd, report_fd} - {0, 1, 2}:
+        os.set_inheritable(fd, False)
+    try:
+        _run(plan_fd, report_fd)
+    except ConfinementError as error:
+        _refuse(report_fd, str(error))
+    except OSError as error:
+        _refuse(report_fd, f"the kernel cannot be started: {error}")
+    return 1
+
+
+def _descriptors(argv: Sequence[str]) -> tuple[int, int]:
+    try:
+        plan, report = int(argv[1]), int(argv[3]) if argv[2:3] == ["--report-fd"] else _STDERR
+    except (ValueError, IndexError):
+        raise SystemExit("usage: launcher --plan-fd N [--report-fd M], started by openshell_kernel itself") from None
+    return plan, report
+
+
+def _run(plan_fd: int, report_fd: int) -> None:
+    plan = LaunchPlan.from_bytes(_read_all(plan_fd))
+    confinement = _confine(plan)
+    os.chdir(plan.cwd)
+    snapshot = {"format": SNAPSHOT_FORMAT, "confinement": confinement.to_json(), **plan.record}
+    environment = {**plan.environment, SNAPSHOT_VARIABLE: str(_sealed(json.dumps(snapshot).encode()))}
+    _report(report_fd, {"status": "confined", "confinement": confinement.to_json()})
+    # Python ignores these two in itself, and an ignored signal stays ignored across exec.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(plan.argv[0], plan.argv, environment)  # noqa: S606 - no shell is wanted
+
+
+def _confine(plan: LaunchPlan) -> landlock.Confinement:
+    support = landlock.probe()
+    if support.abi is not None or plan.require_landlock:
+        return landlock.prepare(plan.rules, support).enforce()
+    return landlock.Confinement(
+        enforced=False,
+        reason=support.cause,
+        abi=None,
+        kernel_release=support.release,
+        no_new_privs=landlock.set_no_new_privs(),
+        scopes=(),
+        handled=(),
+        rules=tuple(
+            landlock.AppliedRule(path=rule.path, resolved=None, kind=None, rights=(), problem="Landlock is missing")
+            for rule in plan.rules
+        ),
+    )
+
+
+def _read_all(fd: int) -> bytes:
+    text = os.pread(fd, _LARGEST_PLAN, 0)
+    os.close(fd)
+    return text
+
+
+def _sealed(text: bytes) -> int:
+    """Return an inheritable descriptor of an anonymous file with this content, which nobody can change any more.
+
+    Source: memfd_create(2) and fcntl(2), File Sealing.
+    """
+    fd = os.memfd_create("openshell-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(text)
+    while view:
+        view = view[os.write(fd, view) :]
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    os.set_inheritable(fd, True)
+    return fd
+
+
+def _refuse(fd: int, error: str) -> None:
+    _report(fd, {"status": "refused", "error": error}, f"OpenShell GPU: the kernel was not started.\n{error}")
+
+
+def _report(fd: int, message: dict[str, Any], text: str = "") -> None:
+    """Tell the trusted side, one JSON line a message; it reads until exec, or death, closes the descriptor.
+
+    On stderr, where a person reads, the text stands in for the message.
+    """
+    line = text if fd == _STDERR else json.dumps(message)
+    view = memoryview(f"{line}\n".encode() if line else b"")
+    # A reader that is gone must not keep the kernel from being confined or refused.
+    with contextlib.suppress(BrokenPipeError):
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def _close_all_but(*kept: int) -> None:
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in kept:
+            # The descriptor of the listing itself is in the list, and closed by now.
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

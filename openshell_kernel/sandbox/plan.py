@@ -1,0 +1,144 @@
+"""The launch plan: what the launcher must do, as JSON that crosses from the trusted side into the new process.
+
+The plan is handed over in an anonymous file, never on disk and never in arguments: it holds the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from openshell_kernel.errors import ConfinementError
+
+FORMAT = 1
+SNAPSHOT_VARIABLE = "OPENSHELL_SNAPSHOT_FD"
+"""Names the descriptor from which the kernel reads the record of its own sandbox."""
+
+RIGHTS = frozenset(
+    {
+        "execute",
+        "write_file",
+        "read_file",
+        "read_dir",
+        "remove_dir",
+        "remove_file",
+        "make_dir",
+        "make_reg",
+        "make_sock",
+        "make_fifo",
+        "make_sym",
+        "refer",
+        "truncate",
+        "ioctl_dev",
+    }
+)
+"""Landlock's filesystem rights that a plan may grant. `make_char` and `make_block` are missing on purpose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRule:
+    """A path, the rights to grant at and beneath it, and whether the start fails when it cannot be opened."""
+
+    path: str
+    rights: tuple[str, ...]
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """Everything the launcher needs; it looks up nothing else.
+
+    Attributes:
+        argv: the kernel's command; the first word is an absolute path.
+        cwd: the kernel's working directory.
+        environment: the kernel's whole environment.
+        rules: the filesystem rules, in the order in which they are reported.
+        require_landlock: refuse to start where Landlock is missing.
+        record: JSON object that is handed to the kernel beside what was achieved.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    environment: dict[str, str]
+    rules: tuple[PlanRule, ...]
+    require_landlock: bool
+    record: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return the plan as JSON."""
+        data = {
+            "format": FORMAT,
+            "argv": self.argv,
+            "cwd": self.cwd,
+            "environment": self.environment,
+            "rules": [{"path": r.path, "rights": r.rights, "required": r.required} for r in self.rules],
+            "require_landlock": self.require_landlock,
+            "record": self.record,
+        }
+        return json.dumps(data).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> LaunchPlan:
+        """Read a plan, by allow-list: whatever is not exactly as `to_bytes` writes it is refused.
+
+        Raises:
+            ConfinementError: the plan is damaged; nothing may be started from it.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            raise _damaged("it is not JSON") from None
+        _expect(isinstance(data, dict), "it is not an object")
+        _expect(data.keys() == _KEYS, f"its keys are not {sorted(_KEYS)}")
+        _expect(_is_int(data["format"], FORMAT), f"its format is not {FORMAT}")
+        argv, cwd, environment = data["argv"], data["cwd"], data["environment"]
+        _expect(_is_strings(argv) and argv != [] and os.path.isabs(argv[0]), "argv is not a command")
+        _expect(_is_string(cwd) and os.path.isabs(cwd), "cwd is not an absolute path")
+        _expect(isinstance(environment, dict) and _is_strings(list(environment.values())), "environment is wrong")
+        _expect(all(_is_string(name) and name and "=" not in name for name in environment), "environment is wrong")
+        _expect(isinstance(data["rules"], list), "rules is not a list")
+        _expect(isinstance(data["require_landlock"], bool), "require_landlock is not true or false")
+        _expect(isinstance(data["record"], dict), "record is not an object")
+        return cls(
+            argv=tuple(argv),
+            cwd=cwd,
+            environment=environment,
+            rules=tuple(_rule(item) for item in data["rules"]),
+            require_landlock=data["require_landlock"],
+            record=data["record"],
+        )
+
+
+_KEYS = {"format", "argv", "cwd", "environment", "rules", "require_landlock", "record"}
+
+
+def _rule(item: Any) -> PlanRule:  # noqa: ANN401 - it is checked here
+    _expect(isinstance(item, dict) and item.keys() == {"path", "rights", "required"}, "a rule has wrong keys")
+    path, rights, required = item["path"], item["rights"], item["required"]
+    _expect(_is_string(path) and os.path.isabs(path), "a rule's path is not absolute")
+    _expect(_is_strings(rights) and RIGHTS.issuperset(rights) and rights != [], "a rule's rights are unknown")
+    _expect(isinstance(required, bool), "a rule's required is not true or false")
+    return PlanRule(path=path, rights=tuple(rights), required=required)
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(_is_string(item) for item in value)
+
+
+def _is_int(value: object, expected: int) -> bool:
+    return type(value) is int and value == expected
+
+
+def _expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise _damaged(what)
+
+
+def _damaged(what: str) -> ConfinementError:
+    return ConfinementError(f"the launch plan is damaged: {what}; nothing was started. Start the kernel again.")
