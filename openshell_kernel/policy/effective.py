@@ -122,10 +122,15 @@ class GpuDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What GPU discovery found. `status` is NVML's typed outcome and `detail` one sentence for people."""
+    """What GPU discovery found.
+
+    `status` is NVML's typed outcome, `detail` one sentence for people, and `present` whether the GPU baseline applies:
+    a device node is enough, even if NVML fails.
+    """
 
     status: str
     detail: str
+    present: bool = False
     driver_version: str | None = None
     cuda_version: str | None = None
     gpus: tuple[GpuDevice, ...] = ()
@@ -208,7 +213,9 @@ def _decode(hint: Any, data: object, where: str) -> object:  # noqa: ANN401, PLR
             pass
     elif isinstance(hint, type) and type(data) is hint:
         return data
-    raise SnapshotError(f"{where}: {type(data).__name__} where {hint} was expected; restart the kernel to record it anew")
+    raise SnapshotError(
+        f"{where}: {type(data).__name__} where {hint} was expected; restart the kernel to record it anew"
+    )
 
 
 def _decode_dataclass(cls: Any, data: object, where: str) -> object:  # noqa: ANN401
@@ -217,7 +224,7 @@ def _decode_dataclass(cls: Any, data: object, where: str) -> object:  # noqa: AN
     hints = typing.get_type_hints(cls)
     unknown = set(data) - set(hints)
     if unknown:
-        raise SnapshotError(f"{where}: unknown key {sorted(map(str, unknown))[0]!r}; restart the kernel to record it anew")
+        raise SnapshotError(f"{where}: unknown key {min(map(str, unknown))!r}; restart the kernel to record it anew")
     values = {name: _decode(hint, data[name], f"{where}.{name}") for name, hint in hints.items() if name in data}
     try:
         return cls(**values)

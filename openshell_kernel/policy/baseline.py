@@ -1,0 +1,126 @@
+"""The baselines as data: what a workload needs whatever its policy says, and the failure that each entry prevents.
+
+Sources: OpenShell's proxy and GPU baselines; the drivers' and runtimes' own documentation; failures that were seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openshell_kernel.policy.effective import DEVICE_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS, Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A path that a baseline grants where it exists, with Landlock's rights and the reason shown to users.
+
+    A `required` need that cannot be granted stops the start; the kernel could not run without it.
+    """
+
+    path: str
+    access: Access
+    rights: tuple[str, ...]
+    reason: str
+    required: bool = False
+
+
+def reading(path: str, reason: str, *, required: bool = False) -> Need:
+    """Need to read, list and execute what is at and beneath a path."""
+    return Need(path=path, access=Access.READ_ONLY, rights=READ_RIGHTS, reason=reason, required=required)
+
+
+def writing(path: str, reason: str, rights: tuple[str, ...] = WRITE_RIGHTS, *, required: bool = False) -> Need:
+    """Need to change what is at and beneath a path."""
+    return Need(path=path, access=Access.READ_WRITE, rights=rights, reason=reason, required=required)
+
+
+def _data(path: str, reason: str) -> Need:
+    return Need(path=path, access=Access.READ_ONLY, rights=("read_file", "read_dir"), reason=reason)
+
+
+GPU_NODE_REASON = "the GPU itself: CUDA opens it and speaks ioctl to it"
+
+GPU = (
+    reading("/run/nvidia-persistenced", "NVML connects to this daemon; refused, it reports INSUFFICIENT_PERMISSIONS"),
+    reading("/usr/lib/wsl", "the driver's libraries under WSL2"),
+    writing("/dev/nvidiactl", "the driver's control node: without it neither CUDA nor NVML starts", DEVICE_RIGHTS),
+    writing("/dev/nvidia-uvm", "unified memory: without it cuInit fails", DEVICE_RIGHTS),
+    writing("/dev/nvidia-uvm-tools", "unified memory: drivers from 570 on fail with error 304 without it", DEVICE_RIGHTS),
+    writing("/dev/nvidia-modeset", "display and Vulkan contexts of the driver", DEVICE_RIGHTS),
+    writing("/dev/dxg", "the GPU under WSL2", DEVICE_RIGHTS),
+    writing("/proc", "CUDA names its threads in /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304", PROC_WRITE_RIGHTS),
+)  # fmt: skip
+"""OpenShell's GPU baseline, without the numbered nodes, which discovery adds."""
+
+_PROXY_REASON = "OpenShell's baseline for policies with network_policies"
+
+PROXY = (
+    *(reading(path, _PROXY_REASON) for path in ("/usr", "/lib", "/etc", "/app", "/var/log", "/proc", "/dev/urandom")),
+    writing("/tmp", _PROXY_REASON),  # noqa: S108 - OpenShell's rule names this path
+)
+"""OpenShell's proxy baseline; it applies when a policy has network policies."""
+
+_TERMINAL_RIGHTS = ("read_file", "write_file", "ioctl_dev")
+_SHARED_MEMORY_RIGHTS = tuple(right for right in WRITE_RIGHTS if right != "execute")
+
+SYSTEM = (
+    reading("/usr", "programs, libraries and shared data of the system"),
+    reading("/bin", "the shell and other programs, where /bin is not in /usr"),
+    reading("/sbin", "ldconfig and other programs, where /sbin is not in /usr"),
+    reading("/lib", "shared libraries and the dynamic loader"),
+    reading("/lib32", "shared libraries and the dynamic loader"),
+    reading("/lib64", "shared libraries and the dynamic loader"),
+    reading("/nix/store", "programs and libraries of Nix"),
+    _data("/etc/ld.so.cache", "the dynamic loader finds libraries through it"),
+    _data("/etc/ld.so.conf", "ldconfig, which Triton and ctypes.util call"),
+    _data("/etc/ld.so.conf.d", "ldconfig, which Triton and ctypes.util call"),
+    _data("/etc/passwd", "names of users: getpass, os.path.expanduser, the shell"),
+    _data("/etc/group", "names of groups: ls -l, grp"),
+    _data("/etc/nsswitch.conf", "how the C library looks up names"),
+    _data("/etc/hosts", "names of hosts"),
+    _data("/etc/host.conf", "names of hosts"),
+    _data("/etc/resolv.conf", "names of hosts"),
+    _data("/run/systemd/resolve", "names of hosts: resolv.conf leads here"),
+    _data("/etc/gai.conf", "names of hosts"),
+    _data("/etc/services", "names of ports"),
+    _data("/etc/protocols", "names of protocols"),
+    _data("/etc/localtime", "the time zone"),
+    _data("/etc/timezone", "the time zone"),
+    _data("/etc/locale.alias", "the locale"),
+    _data("/etc/locale.conf", "the locale"),
+    _data("/etc/os-release", "the system's name: platform, pip"),
+    _data("/etc/debian_version", "the system's name: platform, pip"),
+    _data("/etc/lsb-release", "the system's name: platform, pip"),
+    _data("/etc/machine-id", "joblib and D-Bus tell machines apart by it"),
+    _data("/etc/mime.types", "mimetypes guesses types of files by it"),
+    _data("/etc/ssl/certs", "certificate authorities for TLS"),
+    _data("/etc/ssl/openssl.cnf", "OpenSSL reads it when it is loaded"),
+    _data("/etc/pki/tls", "certificate authorities for TLS"),
+    _data("/etc/pki/ca-trust", "certificate authorities for TLS"),
+    _data("/etc/ca-certificates", "certificate authorities for TLS"),
+    _data("/etc/crypto-policies", "OpenSSL reads it when it is loaded"),
+    _data("/etc/fonts", "fonts for plots"),
+    _data("/etc/matplotlibrc", "matplotlib's settings for the machine"),
+    _data("/etc/ipython", "IPython's settings for the machine"),
+    _data("/etc/gitconfig", "git stops when it may not read it"),
+    _data("/etc/pip.conf", "pip's settings for the machine"),
+    _data("/etc/xdg/pip", "pip's settings for the machine"),
+    _data("/etc/terminfo", "terminals: !commands, pexpect"),
+    _data("/etc/inputrc", "readline in subprocesses"),
+    _data("/etc/OpenCL", "OpenCL finds its drivers here"),
+    _data("/etc/vulkan", "Vulkan finds its drivers here"),
+    _data("/var/cache/fontconfig", "fonts for plots"),
+    _data("/sys/devices/system/cpu", "how many processors there are: NumPy, PyTorch, OpenMP"),
+    _data("/sys/devices/system/node", "memory nodes: NumPy, PyTorch, NCCL"),
+    _data("/sys/fs/cgroup", "limits of the container on memory and processors"),
+    _data("/sys/kernel/mm/transparent_hugepage", "memory allocators ask for it"),
+    writing("/dev/null", "programs discard output here", ("read_file", "write_file", "truncate")),
+    writing("/dev/zero", "memory mappings", ("read_file", "write_file")),
+    writing("/dev/full", "programs test for a full disk with it", ("read_file", "write_file")),
+    _data("/dev/urandom", "random numbers"),
+    _data("/dev/random", "random numbers"),
+    writing("/dev/ptmx", "!commands run in a pseudo-terminal", _TERMINAL_RIGHTS),
+    writing("/dev/pts", "!commands run in a pseudo-terminal", (*_TERMINAL_RIGHTS, "read_dir")),
+    writing("/dev/shm", "shared memory: multiprocessing, DataLoader workers, NCCL, CUDA", _SHARED_MEMORY_RIGHTS),  # noqa: S108 - it is the kernel's name for shared memory
+)
+"""The part of the runtime baseline that is the same for every kernel; `openshell_kernel.server.runtime` adds the rest."""

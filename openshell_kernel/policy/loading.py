@@ -1,0 +1,120 @@
+"""From a file to `Policy`. All that is wrong with the file is reported at once, with line and column."""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import lru_cache
+
+from pydantic import ValidationError
+
+from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy.document import Document, Key, Node, Violation
+from openshell_kernel.policy.model import UNKNOWN_KEY, Policy
+
+MAX_FILE_BYTES = 1024 * 1024
+
+_SHOWN_VIOLATIONS = 50
+
+
+class InvalidPolicyError(PolicyError):
+    """A policy was read and is not valid; `violations` holds everything that is wrong, in file order."""
+
+    def __init__(self, name: str, violations: tuple[Violation, ...]) -> None:
+        lines = [f"{name}:{violation}" for violation in violations[:_SHOWN_VIOLATIONS]]
+        if len(violations) > _SHOWN_VIOLATIONS:
+            lines.append(f"{name}: and {len(violations) - _SHOWN_VIOLATIONS} more; correct these first")
+        super().__init__("\n".join(lines))
+        self.violations = violations
+
+
+def load(path: str | os.PathLike[str]) -> Policy:
+    """Read a policy file once and return its policy.
+
+    Raises:
+        PolicyError: the file cannot be read, is not a regular file, is too large, or is not text.
+        InvalidPolicyError: the file is not a valid policy.
+    """
+    name = os.fspath(path)
+    content = _read(name)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise PolicyError(f"{name}:{line}:{column}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
+    return parse(text, name=name)
+
+
+def parse(text: str, *, name: str) -> Policy:
+    """Return the policy that a YAML text says; `name` stands for the file in errors.
+
+    Raises:
+        InvalidPolicyError: with every violation.
+    """
+    outcome = _parse(text)
+    if isinstance(outcome, Policy):
+        return outcome
+    raise InvalidPolicyError(name, outcome)
+
+
+def _read(name: str) -> bytes:
+    try:
+        # Without O_NONBLOCK, opening a FIFO would hang the server that starts the kernel.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise PolicyError(f"{name}: not a regular file; a policy must be a YAML file")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PolicyError(
+            f"{name}: the policy cannot be read: {reason}; correct the path or the file's permissions"
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise PolicyError(
+            f"{name}: larger than {MAX_FILE_BYTES} bytes; a policy is a short text, is this the right file?"
+        )
+    return content
+
+
+@lru_cache(maxsize=16)
+def _parse(text: str) -> Policy | tuple[Violation, ...]:
+    # By content, not by name: a kernel start reads its file anew, and pays for parsing only what has changed.
+    document = Document(text)
+    if document.root is not None:
+        try:
+            policy = Policy.model_validate(document.root.to_json())
+        except ValidationError as error:
+            _report(document, document.root, error)
+        else:
+            if not document.violations:
+                return policy
+    return tuple(sorted(document.violations, key=lambda violation: (violation.line, violation.column)))
+
+
+def _report(document: Document, root: Node, error: ValidationError) -> None:
+    for line in error.errors(include_url=False):
+        index = _index(root, line["loc"], at_key=line["type"] == UNKNOWN_KEY)
+        if index is not None:
+            document.report(index, line["loc"], line["ctx"]["problem"], line["ctx"]["remedy"])
+
+
+def _index(root: Node, key: Key, *, at_key: bool) -> int | None:
+    """Return where a value stands, or the mapping that lacks it; None where it was reported already."""
+    node, index = root, root.index
+    for step in key:
+        if node.bad:
+            return None
+        if isinstance(node.value, dict) and step in node.value:
+            entry = node.value[str(step)]
+            node, index = entry.node, entry.index if at_key else entry.node.index
+        elif isinstance(node.value, list) and isinstance(step, int):
+            node = node.value[step]
+            index = node.index
+        else:
+            break
+    return None if node.bad else index

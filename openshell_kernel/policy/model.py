@@ -1,0 +1,330 @@
+"""OpenShell's policy schema, version 1, as frozen values, with errors in words for a policy's author.
+
+Where this differs from OpenShell it is stricter: paths are normalised before they are checked (`/.` is `/`),
+and a `compatibility` that is misspelt is an error instead of a weaker sandbox.
+"""
+
+import difflib
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MAX_PATHS = 256
+MAX_PATH_BYTES = 4096
+MAX_ID = 4294967294
+
+UNKNOWN_KEY = "unknown_key"
+MISSING_KEY = "missing_key"
+INVALID_VALUE = "invalid_value"
+"""The types of all errors of these models. Their `ctx` holds `problem` and `remedy`, in words."""
+
+Compatibility = Literal["best_effort", "hard_requirement"]
+
+_SHOWN = 80
+
+_EXPECTED = {
+    "string_type": ("a string", "put the value in quotes"),
+    "int_type": ("a whole number", "write plain digits, without quotes"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "tuple_type": ("a list", "write [a, b], or one `- item` a line"),
+    "dict_type": ("a mapping", "write `key: value` lines beneath it, or {}"),
+    "mapping_type": ("a mapping", "write `key: value` lines beneath it, or {}"),
+    "model_type": ("a mapping", "write `key: value` lines beneath it, or {}"),
+}
+"""What pydantic's type errors mean to the author of a YAML file, and what to do."""
+
+_BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+
+
+def normalise(path: str) -> str:
+    """Collapse `//`, `.` and a trailing `/` of an absolute path, without looking at the file system."""
+    if not path.startswith("/"):
+        return path
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def _error(kind: str, problem: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError(kind, "{problem}; {remedy}", {"problem": problem, "remedy": remedy})
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+
+
+class Block(BaseModel):
+    """A mapping of the schema: immutable, without unknown keys, with errors in words."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _report(cls, data: object, handler: "ModelWrapValidatorHandler[Self]") -> "Self":
+        # Here, and not where files are loaded: only here it is known which keys would have been right.
+        limits = cls._limits(data)
+        try:
+            block = handler(data)
+        except ValidationError as error:
+            details = [_detail(cls._translate(line), line) for line in error.errors(include_url=False)]
+        else:
+            if not limits:
+                return block
+            details = []
+        own = [InitErrorDetails(type=limit, loc=(), input=None) for limit in limits]
+        raise ValidationError.from_exception_data(cls.__name__, own + details)
+
+    @classmethod
+    def _limits(cls, data: object) -> list[PydanticCustomError]:  # noqa: ARG003 - for subclasses
+        """Check what concerns several keys at once, on the raw data: reported even if a single key is bad."""
+        return []
+
+    @classmethod
+    def _translate(cls, error: ErrorDetails) -> PydanticCustomError:
+        kind = error["type"]
+        if kind in (UNKNOWN_KEY, MISSING_KEY, INVALID_VALUE):
+            return _error(kind, error["ctx"]["problem"], error["ctx"]["remedy"])
+        if kind == "extra_forbidden":
+            key = str(error["loc"][-1])
+            close = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
+            remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(cls.model_fields)}"
+            return _error(UNKNOWN_KEY, "unknown key", remedy)
+        if kind == "missing":
+            return _error(MISSING_KEY, "a required key is missing", f"add `{error['loc'][-1]}: ...`")
+        if kind in _EXPECTED:
+            expected, remedy = _EXPECTED[kind]
+            return _error(INVALID_VALUE, f"must be {expected}, not {_show(error['input'])}", remedy)
+        if kind in _BOUNDS:
+            words, bound = _BOUNDS[kind]
+            problem = f"must be {words} {error['ctx'][bound]}, not {_show(error['input'])}"
+            return _error(INVALID_VALUE, problem, "correct the number")
+        return _error(INVALID_VALUE, f"{_show(error['input'])}: {error['msg']}", "correct the value")
+
+
+def _detail(translated: PydanticCustomError, error: ErrorDetails) -> InitErrorDetails:
+    return InitErrorDetails(type=translated, loc=error["loc"], input=error["input"])
+
+
+def _check_version(value: object) -> object:
+    if type(value) is int and value == 1:
+        return value
+    raise _error(INVALID_VALUE, f"must be the number 1, not {_show(value)}", "write `version: 1`")
+
+
+def _check_compatibility(value: object) -> object:
+    if value in ("best_effort", "hard_requirement"):
+        return value
+    remedy = "a misspelling must not weaken the sandbox, so write one of the two exactly"
+    raise _error(INVALID_VALUE, f"must be best_effort or hard_requirement, not {_show(value)}", remedy)
+
+
+def _check_identity(value: object) -> object:
+    if type(value) is int:
+        raise _error(INVALID_VALUE, f"must be a string, not the number {_show(value)}", f'put it in quotes: "{value}"')
+    if value == "sandbox":
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_ID)):
+        if 1 <= int(value) <= MAX_ID:
+            return value
+        raise _error(
+            INVALID_VALUE,
+            f"must be 'sandbox' or a numeric UID/GID in range [1, {MAX_ID}], not {_show(value)}",
+            "root (0) is never accepted" if int(value) == 0 else "choose a smaller number",
+        )
+    raise _error(
+        INVALID_VALUE,
+        f"must be 'sandbox' or a numeric UID/GID in range [1, {MAX_ID}], not {_show(value)}",
+        "write the number in quotes, or remove the key",
+    )
+
+
+def _check_path(value: str, *, writable: bool) -> str:
+    path = normalise(value)
+    found = []
+    if "\0" in path:
+        found.append(("contains a NUL byte", "remove it"))
+    if not path.startswith("/"):
+        found.append(("must be absolute (start with '/')", "write the full path: ~ and variables are not expanded"))
+    if ".." in path.split("/"):
+        found.append(("contains a '..' traversal component", "write the path without it"))
+    size = len(path.encode("utf-8", "surrogatepass"))
+    if size > MAX_PATH_BYTES:
+        found.append((f"exceeds the maximum length ({size} bytes > {MAX_PATH_BYTES})", "list a folder above it"))
+    if writable and path == "/":
+        found.append(("is overly broad as a read-write path", "list the folders that must be writable"))
+    if found:
+        problems, remedies = zip(*found, strict=True)
+        raise _error(INVALID_VALUE, f"path {_show(value)} {' and '.join(problems)}", ", and ".join(remedies))
+    return path
+
+
+def _refuse_null(value: object) -> object:
+    # OpenShell's releases differ in what an empty block means: none (working directory granted) or {} (not).
+    if value is None:
+        raise _error(INVALID_VALUE, "is empty", "remove the key, or write {} for a block without settings")
+    return value
+
+
+def _list(value: object) -> object:
+    """Take a list that is left empty for an empty one, and make it immutable."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _mapping(value: object) -> object:
+    return {} if value is None else value
+
+
+_Strings = Annotated[tuple[str, ...], BeforeValidator(_list)]
+_Opaque = Annotated[tuple[JsonValue, ...], BeforeValidator(_list)]
+_OpaqueMapping = Annotated[Mapping[str, JsonValue], BeforeValidator(_mapping)]
+_ReadOnlyPath = Annotated[str, AfterValidator(partial(_check_path, writable=False))]
+_ReadWritePath = Annotated[str, AfterValidator(partial(_check_path, writable=True))]
+_Identity = Annotated[str | None, BeforeValidator(_check_identity)]
+_Port = Annotated[int, Field(ge=0, le=65535)]
+_U32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
+_I32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+
+
+class FilesystemPolicy(Block):
+    """Paths that the sandbox may read, or read and write; everything beneath them included."""
+
+    include_workdir: bool = False
+    read_only: Annotated[tuple[_ReadOnlyPath, ...], BeforeValidator(_list)] = ()
+    read_write: Annotated[tuple[_ReadWritePath, ...], BeforeValidator(_list)] = ()
+
+    @classmethod
+    def _limits(cls, data: object) -> list[PydanticCustomError]:
+        lists = [data.get(key) for key in ("read_only", "read_write")] if isinstance(data, Mapping) else []
+        count = sum(len(paths) for paths in lists if isinstance(paths, (list, tuple)))
+        if count <= MAX_PATHS:
+            return []
+        problem = f"too many filesystem paths ({count} > {MAX_PATHS} in read_only and read_write together)"
+        return [_error(INVALID_VALUE, problem, "list the folders above them instead")]
+
+
+class LandlockPolicy(Block):
+    """What to do where Landlock cannot do all that is asked for."""
+
+    compatibility: Annotated[Compatibility, BeforeValidator(_check_compatibility)] = "best_effort"
+
+
+class ProcessPolicy(Block):
+    """The identity that the sandboxed process takes on; numbers are strings, as in OpenShell."""
+
+    run_as_user: _Identity = None
+    run_as_group: _Identity = None
+
+
+class NetworkEndpoint(Block):
+    """A host that OpenShell's proxy lets through: validated in shape, and kept. This package has no proxy."""
+
+    host: str = ""
+    path: str = ""
+    port: _Port = 0
+    ports: Annotated[tuple[_Port, ...], BeforeValidator(_list)] = ()
+    protocol: str = ""
+    tls: str = ""
+    enforcement: str = ""
+    access: str = ""
+    rules: _Opaque = ()
+    deny_rules: _Opaque = ()
+    allowed_ips: _Strings = ()
+    allow_encoded_slash: bool = False
+    websocket_credential_rewrite: bool = False
+    request_body_credential_rewrite: bool = False
+    allow_uninspected_credentials: bool = False
+    persisted_queries: str = ""
+    graphql_persisted_queries: _OpaqueMapping = Field(default_factory=dict)
+    graphql_max_body_bytes: _U32 = 0
+    credential_signing: str = ""
+    signing_service: str = ""
+    signing_region: str = ""
+    credential_binding: _OpaqueMapping = Field(default_factory=dict)
+    json_rpc: _OpaqueMapping = Field(default_factory=dict)
+    mcp: _OpaqueMapping = Field(default_factory=dict)
+
+
+class NetworkBinary(Block):
+    """A program that may use a network policy's endpoints. `path` may hold a glob and is kept as it is."""
+
+    path: str
+    harness: bool = False
+    """Ignored by OpenShell, which accepts it for the sake of old files."""
+
+
+class NetworkPolicy(Block):
+    """Endpoints, and the programs that may reach them."""
+
+    name: str = ""
+    endpoints: Annotated[tuple[NetworkEndpoint, ...], BeforeValidator(_list)] = ()
+    binaries: Annotated[tuple[NetworkBinary, ...], BeforeValidator(_list)] = ()
+
+
+class MiddlewareEndpoints(Block):
+    """The hosts that a middleware sees."""
+
+    include: _Strings = ()
+    exclude: _Strings = ()
+
+
+class NetworkMiddleware(Block):
+    """A filter of OpenShell's proxy. What stands under `config` belongs to the filter."""
+
+    name: str = ""
+    middleware: str = ""
+    order: _I32 = 0
+    config: _OpaqueMapping = Field(default_factory=dict)
+    on_error: str = ""
+    endpoints: Annotated[MiddlewareEndpoints | None, BeforeValidator(_refuse_null)] = None
+
+
+class Policy(Block):
+    """A policy as its author wrote it, validated, with normalised paths; nothing is added to it here."""
+
+    version: Annotated[Literal[1], BeforeValidator(_check_version)]
+    filesystem_policy: Annotated[FilesystemPolicy | None, BeforeValidator(_refuse_null)] = None
+    landlock: Annotated[LandlockPolicy | None, BeforeValidator(_refuse_null)] = None
+    process: Annotated[ProcessPolicy | None, BeforeValidator(_refuse_null)] = None
+    network_policies: Annotated[Mapping[str, NetworkPolicy], BeforeValidator(_mapping)] = Field(default_factory=dict)
+    network_middlewares: Annotated[Mapping[str, NetworkMiddleware], BeforeValidator(_mapping)] = Field(
+        default_factory=dict
+    )
+
+    @property
+    def include_workdir(self) -> bool:
+        """Whether the working directory is asked for. Without `filesystem_policy` it is, as in OpenShell."""
+        return self.filesystem_policy is None or self.filesystem_policy.include_workdir
+
+    @property
+    def compatibility(self) -> Compatibility:
+        """What to do where Landlock cannot do all that is asked for; OpenShell's default is `best_effort`."""
+        return "best_effort" if self.landlock is None else self.landlock.compatibility
+
+    def declared(self) -> dict[str, Any]:
+        """Return the keys that the author set, as JSON values that are the caller's own."""
+        return self.model_dump(mode="json", exclude_unset=True)

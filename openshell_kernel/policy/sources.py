@@ -1,0 +1,158 @@
+"""Where a kernel's policy comes from: the first source that exists. A bad one is never passed over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openshell_kernel.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+VARIABLE = "OPENSHELL_SANDBOX_POLICY"
+SYSTEM_POLICY = "/etc/openshell/policy.yaml"
+BUILT_IN_POLICY = str(Path(__file__).with_name("default.yaml"))
+
+_MAX_LINKS = 40  # as the kernel's own path resolution
+
+
+class SourceKind(str, Enum):
+    """What named a policy, in the order of precedence. The values are words for people."""
+
+    CONFIGURED = "set by the provisioner's trait `policy`"
+    ENVIRONMENT = f"set by {VARIABLE}"
+    USER = "user policy"
+    SYSTEM = "system policy"
+    BUILT_IN = "built-in policy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The file that a kernel's policy is read from, and what named it."""
+
+    kind: SourceKind
+    path: str
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        return f"{self.path} ({self.kind.value})"
+
+
+def find(
+    *,
+    configured: str | None = None,
+    environ: Mapping[str, str],
+    home_config: str | None = None,
+    system: str = SYSTEM_POLICY,
+    built_in: str = BUILT_IN_POLICY,
+    lstat: Callable[[str], object] = os.lstat,
+    expanduser: Callable[[str], str] = os.path.expanduser,
+) -> Source:
+    """Return the source that counts.
+
+    Args:
+        configured: the provisioner's trait `policy`; None or empty where it is not set.
+        environ: the environment of the server, never one that the sandbox could have changed.
+        home_config: the folder that stands for an unset XDG_CONFIG_HOME; `~/.config` by default.
+        system: the machine's policy.
+        built_in: the package's policy.
+        lstat: looks at a path without following it: a link that leads nowhere is not an absent policy.
+        expanduser: resolves `~`.
+
+    Raises:
+        PolicyError: a source was named and is not there, or it cannot be told whether one is.
+    """
+    variable = environ.get(VARIABLE)
+    if configured:
+        source = Source(kind=SourceKind.CONFIGURED, path=expanduser(configured))
+        return _named(source, "the provisioner's trait `policy`", lstat)
+    if variable:
+        return _named(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
+    # A relative XDG_CONFIG_HOME is invalid and to be ignored, says the XDG Base Directory Specification.
+    config = environ.get("XDG_CONFIG_HOME", "")
+    if not config.startswith("/"):
+        config = expanduser("~/.config") if home_config is None else home_config
+    user = Source(kind=SourceKind.USER, path=f"{config}/openshell/policy.yaml")
+    # Without a home folder there is no user policy; `~` must not become a folder of the working directory.
+    if user.path.startswith("/") and _exists(user, lstat):
+        return user
+    machine = Source(kind=SourceKind.SYSTEM, path=system)
+    if _exists(machine, lstat):
+        return machine
+    return Source(kind=SourceKind.BUILT_IN, path=built_in)
+
+
+def refuse_writable_source(
+    source: Source,
+    writable: Iterable[str],
+    *,
+    realpath: Callable[[str], str] = os.path.realpath,
+    readlink: Callable[[str], str] = os.readlink,
+) -> None:
+    """Make sure that the sandbox cannot write its next policy.
+
+    Raises:
+        PolicyError: the policy file, or a symbolic link on the way to it, lies at or beneath a writable path.
+    """
+    places = {*_places(source.path, readlink), realpath(source.path)}
+    for path in writable:
+        root = realpath(path)
+        if any(place == root or place.startswith(root.rstrip("/") + "/") for place in places):
+            raise PolicyError(
+                f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
+                f"have written cannot widen it; move the policy elsewhere, or make {path} no longer writable"
+            )
+
+
+def _named(source: Source, what: str, lstat: Callable[[str], object]) -> Source:
+    if not source.path.startswith("/"):
+        raise PolicyError(f"{what} is {source.path!r}, a relative path; write an absolute path")
+    if not _exists(source, lstat):
+        raise PolicyError(f"{what} names {source.path}, which does not exist; correct it or remove the setting")
+    return source
+
+
+def _exists(source: Source, lstat: Callable[[str], object]) -> bool:
+    try:
+        lstat(source.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PolicyError(
+            f"{source.describe()}: cannot tell whether a policy is there: {reason}; "
+            "correct the path or the permissions of its folders"
+        ) from error
+    return True
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _places(path: str, readlink: Callable[[str], str]) -> Iterator[str]:
+    """Yield every link on the way to a file, and the file: replacing one of them decides what is read."""
+    here = "/"
+    links = 0
+    ahead = path.split("/")[::-1]
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            here = _parent(here)
+        elif part not in ("", "."):
+            here = f"{here.rstrip('/')}/{part}"
+            try:
+                target = readlink(here)
+            except OSError:
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                return
+            yield here
+            here = "/" if target.startswith("/") else _parent(here)
+            ahead += target.split("/")[::-1]
+    yield here

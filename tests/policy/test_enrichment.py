@@ -1,0 +1,224 @@
+"""Enrichment follows OpenShell's rules for every policy and any hardware, and tells what it decided."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openshell_kernel.policy import baseline
+from openshell_kernel.policy.effective import (
+    DEVICE_RIGHTS,
+    PROC_READ_RIGHTS,
+    PROC_WRITE_RIGHTS,
+    Access,
+    EffectivePolicy,
+    Hardware,
+    Origin,
+)
+from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.model import Policy
+
+
+NO_GPU = Hardware(status="no_library", detail="")
+TWO_GPUS = Hardware(
+    status="ok",
+    detail="",
+    present=True,
+    nodes=("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia3", "/dev/nvidia-uvm", "/dev/nvidia"),
+)
+RUNTIME = Runtime(
+    needs=(baseline.writing("/private/tmp", "temporary", required=True), *baseline.SYSTEM), workdir="/home/me/notebooks"
+)
+
+
+def policy(read_only=(), read_write=(), *, workdir=False, network=None, compatibility="best_effort", block=True):
+    data = {"version": 1, "landlock": {"compatibility": compatibility}}
+    if block:
+        data["filesystem_policy"] = {
+            "include_workdir": workdir,
+            "read_only": list(read_only),
+            "read_write": list(read_write),
+        }
+    if network is not None:
+        data["network_policies"] = network
+    return Policy.model_validate(data)
+
+
+def enriched(document, inventory=NO_GPU, runtime=RUNTIME, exists=lambda _: True):
+    return enrich(document, inventory, runtime, source="test", exists=exists)
+
+
+def rules(effective):
+    return {rule.path: rule for rule in effective.rules}
+
+
+NETWORK = {"api": {"name": "api", "endpoints": [{"host": "example.org", "port": 443}], "binaries": []}}
+
+
+@pytest.mark.parametrize(
+    "network", [None, {}, NETWORK], ids=["no network policies", "empty ones", "with network policies"]
+)
+def test_with_a_gpu_proc_is_promoted_to_reading_and_writing_existing_files(network):
+    effective = enriched(policy(read_only=["/usr", "/proc"], network=network), TWO_GPUS)
+    rule = rules(effective)["/proc"]
+    assert (rule.access, rule.origin, rule.rights) == (Access.READ_WRITE, Origin.PROMOTION, PROC_WRITE_RIGHTS)
+    assert [promotion.path for promotion in effective.promotions] == ["/proc"]
+    assert "cuInit" in rule.reason
+
+
+def test_without_a_gpu_proc_stays_read_only():
+    effective = enriched(policy(read_only=["/proc"]))
+    assert rules(effective)["/proc"].access is Access.READ_ONLY
+    assert rules(effective)["/proc"].rights == PROC_READ_RIGHTS
+    assert effective.promotions == ()
+
+
+def test_proc_is_recognised_however_it_is_written():
+    assert enriched(policy(read_only=["//proc/./"]), TWO_GPUS).promotions[0].path == "/proc"
+
+
+def test_a_gpu_adds_proc_where_the_policy_does_not_list_it():
+    effective = enriched(policy(), TWO_GPUS)
+    assert rules(effective)["/proc"].origin is Origin.GPU_BASELINE
+    assert effective.promotions == ()
+
+
+@pytest.mark.parametrize("path", ["/dev/nvidiactl", "/dev/nvidia0", "/dev/shm", "/dev/null", "/private/tmp"])
+def test_any_other_explicit_read_only_path_stays_read_only_and_the_conflict_is_told(path):
+    effective = enriched(policy(read_only=[path]), TWO_GPUS)
+    assert rules(effective)[path].access is Access.READ_ONLY
+    assert [conflict.path for conflict in effective.conflicts] == [path]
+    assert effective.promotions == ()
+
+
+def test_gpu_nodes_are_read_write_with_ioctl_and_only_numbered_ones_count():
+    found = rules(enriched(policy(), TWO_GPUS))
+    for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia3", "/dev/nvidia-uvm"):
+        assert (found[path].access, found[path].rights) == (Access.READ_WRITE, DEVICE_RIGHTS)
+        assert found[path].origin is Origin.GPU_BASELINE
+    assert "/dev/nvidia" not in found
+    assert "/dev/nvidia1" not in found
+
+
+def test_without_a_gpu_no_gpu_path_is_granted():
+    assert not [path for path in rules(enriched(policy())) if "nvidia" in path or path == "/dev/dxg"]
+
+
+def test_the_proxy_baseline_needs_network_policies():
+    assert "/app" not in rules(enriched(policy()))
+    assert "/app" not in rules(enriched(policy(network={})))
+    assert rules(enriched(policy(network=NETWORK)))["/app"].origin is Origin.PROXY_BASELINE
+
+
+def test_baseline_paths_that_do_not_exist_are_skipped_and_the_policys_are_not():
+    effective = enriched(policy(read_only=["/missing"]), TWO_GPUS, exists=lambda _: False)
+    assert set(rules(effective)) == {"/missing", "/private/tmp"}
+
+
+@pytest.mark.parametrize(("compatibility", "required"), [("best_effort", False), ("hard_requirement", True)])
+def test_hard_requirement_makes_the_policys_paths_required_and_not_the_baselines(compatibility, required):
+    found = rules(enriched(policy(read_only=["/data"], compatibility=compatibility)))
+    assert found["/data"].required is required
+    assert found["/usr"].required is False
+
+
+def test_the_working_directory_is_granted_where_the_policy_includes_it():
+    assert rules(enriched(policy(workdir=True)))["/home/me/notebooks"].origin is Origin.WORKDIR
+    assert rules(enriched(policy(block=False)))["/home/me/notebooks"].origin is Origin.WORKDIR
+    assert "/home/me/notebooks" not in rules(enriched(policy(workdir=False)))
+
+
+def test_an_unsafe_working_directory_is_left_out_and_told():
+    runtime = Runtime(needs=(), workdir="/home/me", workdir_refusal="it is your home directory")
+    effective = enriched(policy(workdir=True), runtime=runtime)
+    assert "/home/me" not in rules(effective)
+    assert [(skipped.path, skipped.why) for skipped in effective.skipped] == [("/home/me", "it is your home directory")]
+
+
+def test_a_working_directory_that_the_policy_lists_read_only_stays_read_only():
+    effective = enriched(policy(read_only=["/home/me/notebooks"], workdir=True))
+    assert rules(effective)["/home/me/notebooks"].access is Access.READ_ONLY
+    assert [conflict.origin for conflict in effective.conflicts] == [Origin.WORKDIR]
+
+
+def test_a_read_only_path_beneath_a_read_write_one_is_told():
+    effective = enriched(policy(read_only=["/data/raw"], read_write=["/data"]))
+    assert "/data/raw is listed read-only but stays writable" in effective.notices[0]
+
+
+def test_network_policies_are_told_as_not_enforced_and_kept():
+    effective = enriched(policy(network=NETWORK))
+    assert "network_policies" in [item.what for item in effective.unenforced]
+    assert effective.declared["network_policies"] == NETWORK
+
+
+def test_devices_are_never_made_whatever_the_policy_says():
+    effective = enriched(policy(read_write=["/data", "/dev"]), TWO_GPUS)
+    assert not {"make_char", "make_block"} & {right for rule in effective.rules for right in rule.rights}
+    assert "ioctl_dev" not in rules(effective)["/dev"].rights
+
+
+PATHS = st.lists(
+    st.sampled_from(
+        [
+            "/proc",
+            "/usr",
+            "/data",
+            "/data/x",
+            "/dev/nvidia0",
+            "/dev/nvidiactl",
+            "/dev/null",
+            "/dev/shm",
+            "/tmp",
+            "/etc",
+            "/home/me/notebooks",
+            "/private/tmp",
+            "/app",
+            "/run/nvidia-persistenced",
+        ]
+    )
+    | st.from_regex(r"(/[a-z.]{1,8}){1,4}", fullmatch=True).filter(
+        lambda path: ".." not in path.split("/") and path != "/."
+    ),
+    max_size=12,
+)
+POLICIES = st.builds(
+    policy,
+    PATHS,
+    PATHS.map(lambda paths: [path for path in paths if path.strip("/.")]),
+    workdir=st.booleans(),
+    network=st.sampled_from([None, {}, NETWORK]),
+    compatibility=st.sampled_from(["best_effort", "hard_requirement"]),
+)
+INVENTORIES = st.sampled_from([NO_GPU, TWO_GPUS])
+
+
+def as_lists(effective):
+    return {access: {rule.path for rule in effective.rules if rule.access is access} for access in Access}
+
+
+@given(POLICIES, INVENTORIES)
+def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inventory):
+    effective = enriched(document, inventory)
+    paths = [rule.path for rule in effective.rules]
+    assert len(paths) == len(set(paths))
+    lists = as_lists(effective)
+    declared = document.filesystem_policy
+    assert set(declared.read_write) <= lists[Access.READ_WRITE]
+    promoted = {promotion.path for promotion in effective.promotions}
+    assert promoted <= {"/proc"}
+    assert set(declared.read_only) - set(declared.read_write) - promoted <= lists[Access.READ_ONLY]
+
+
+@given(POLICIES, INVENTORIES)
+def test_enrichment_is_idempotent(document, inventory):
+    once = as_lists(enriched(document, inventory))
+    network = document.declared().get("network_policies")
+    again = policy(once[Access.READ_ONLY], once[Access.READ_WRITE], workdir=document.include_workdir, network=network)
+    assert as_lists(enriched(again, inventory)) == once
+
+
+@given(POLICIES, INVENTORIES)
+def test_every_rule_has_a_reason_and_the_record_survives_json(document, inventory):
+    effective = enriched(document, inventory)
+    assert all(rule.reason and rule.rights for rule in effective.rules)
+    assert EffectivePolicy.from_json(effective.to_json()) == effective

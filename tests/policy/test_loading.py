@@ -1,0 +1,559 @@
+"""Loading: a file becomes a policy, or one error that names everything that is wrong with it and where."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy.loading import InvalidPolicyError, load, parse
+from openshell_kernel.policy.model import Policy
+from openshell_kernel.policy.sources import BUILT_IN_POLICY
+
+UPSTREAM = Path(__file__).parents[3] / "shared" / "upstream-policies"
+
+
+def violations(text):
+    with pytest.raises(InvalidPolicyError) as caught:
+        parse(text, name="policy.yaml")
+    return [str(violation) for violation in caught.value.violations]
+
+
+def outcome(text):
+    """The policy, or the violations, which must all stand inside the text; any other exception is a crash."""
+    try:
+        return parse(text, name="policy.yaml")
+    except InvalidPolicyError as error:
+        found = error.violations
+    assert found
+    lines = text.split("\n")
+    for violation in found:
+        assert 1 <= violation.line <= len(lines)
+        assert 1 <= violation.column <= len(lines[violation.line - 1]) + 1
+        assert violation.problem
+        assert violation.remedy
+    places = [(violation.line, violation.column) for violation in found]
+    assert places == sorted(places)
+    return found
+
+
+# Files of OpenShell and of this package
+
+
+def upstream_files():
+    files = sorted(UPSTREAM.glob("*.yaml"))
+    reason = f"OpenShell's own policies are not beside this project ({UPSTREAM.parent.name}/{UPSTREAM.name})"
+    return [pytest.param(file, id=file.stem) for file in files] or [
+        pytest.param(None, marks=pytest.mark.skip(reason=reason))
+    ]
+
+
+@pytest.mark.parametrize("file", upstream_files())
+def test_a_policy_file_of_openshell_loads_unchanged(file):
+    assert load(file).declared() == YAML(typ="safe", pure=True).load(file)
+
+
+def test_the_built_in_policy_grants_little_and_insists_on_it():
+    assert load(BUILT_IN_POLICY).declared() == {
+        "version": 1,
+        "filesystem_policy": {"include_workdir": True, "read_only": ["/usr", "/proc"], "read_write": []},
+        "landlock": {"compatibility": "hard_requirement"},
+    }
+
+
+def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others():
+    text = Path(BUILT_IN_POLICY).read_text(encoding="utf-8")
+    mark = re.compile(r"^( *)#(?=\S|  )", re.MULTILINE)
+    policy = parse(mark.sub(r"\1", text), name="examples")
+    assert policy.process is not None
+    assert policy.process.run_as_user == "1500"
+    assert policy.network_policies["python_packages"].endpoints[0].host == "pypi.org"
+    assert policy.filesystem_policy.read_only == ("/usr", "/proc", "/srv/datasets", "/opt/models/llama")
+    assert policy.filesystem_policy.read_write == ("/srv/results", "/var/tmp/my-project")
+    paths = [line for line in text.splitlines() if re.match(r" +#/", line)]
+    for line in paths:
+        parse(text.replace(line, line.replace("#", "")), name="example")
+    assert len(paths) == 4
+
+
+# YAML
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "expected"),
+    [
+        ("an empty file is no policy", "", ["1:1: the policy is empty; write at least `version: 1`"]),
+        ("comments are no policy", "# nothing\n", ["1:1: the policy is empty; write at least `version: 1`"]),
+        ("null is no policy", "---\n~\n", ["1:1: the policy is empty; write at least `version: 1`"]),
+        ("a list is no policy", "- version: 1", ["1:1: a policy must be a mapping; begin with `version: 1`"]),
+        ("a word is no policy", "version", ["1:1: a policy must be a mapping; begin with `version: 1`"]),
+        (
+            "a missing key is reported at the mapping that lacks it",
+            "# head\n\nlandlock: {}\n",
+            ["3:1: version: a required key is missing; add `version: ...`"],
+        ),
+        (
+            "an unknown key is reported at the key and not at its value",
+            "version: 1\nfilesystem:\n  read_only: []\n",
+            ["2:1: filesystem: unknown key; did you mean filesystem_policy?"],
+        ),
+        (
+            "a duplicate key names both places",
+            "version: 1\nlandlock: {}\nversion: 1\n",
+            ["3:1: version: duplicate key, already set at line 1, column 1; keep one of the two"],
+        ),
+        (
+            "a duplicate key is found at every level, whatever its quotes",
+            "version: 1\nnetwork_policies: {a: {}, 'a': {}}\n",
+            [
+                "2:27: network_policies.a: duplicate key, already set at line 2, column 20; keep one of the two"
+            ],
+        ),
+        (
+            "a merge key is an ordinary key",
+            "version: 1\nfilesystem_policy: &f {}\nlandlock: {<<: *f}\n",
+            ['3:12: landlock["<<"]: unknown key; known here: compatibility'],
+        ),
+        ("a number is no key", "version: 1\n5: x\n", ["2:1: a key must be a string; put the key in quotes"]),
+        ("null is no key", "version: 1\n~: x\n", ["2:1: a key must be a string; put the key in quotes"]),
+        (
+            "a list is no key",
+            "version: 1\n? [a]\n: x\n",
+            ["2:3: a key must be a string; put the key in quotes"],
+        ),
+        (
+            "a date is a string",
+            "version: 1\nlandlock: {compatibility: 2024-01-01}\n",
+            [
+                (
+                    "2:27: landlock.compatibility: must be best_effort or hard_requirement, not '2024-01-01'; "
+                    "a misspelling must not weaken the sandbox, so write one of the two exactly"
+                )
+            ],
+        ),
+        (
+            "yes is a string, also under YAML 1.1",
+            "%YAML 1.1\n---\nversion: 1\nfilesystem_policy: {include_workdir: yes}\n",
+            [
+                (
+                    "4:38: filesystem_policy.include_workdir: must be true or false, not 'yes'; "
+                    "write true or false, without quotes"
+                )
+            ],
+        ),
+        (
+            "a custom tag is refused",
+            "version: 1\nlandlock: !python/object:os.system {}\n",
+            ["2:11: landlock: the tag !python/object:os.system is not supported here; remove it"],
+        ),
+        (
+            "a tag outside the core schema is refused",
+            "version: 1\nprocess: {run_as_user: !!binary aGk=}\n",
+            ["2:24: process.run_as_user: the tag tag:yaml.org,2002:binary is not supported here; remove it"],
+        ),
+        (
+            "a core tag that does not fit is refused",
+            "version: !!int one\n",
+            [
+                "1:10: version: not a value of the tag tag:yaml.org,2002:int; remove the tag or correct the value"
+            ],
+        ),
+        (
+            "infinity is no value",
+            "version: .inf",
+            ["1:10: version: not a number that JSON can hold; write a smaller number, or put it in quotes"],
+        ),
+        (
+            "a float that overflows is no value",
+            "version: 1e999",
+            ["1:10: version: not a number that JSON can hold; write a smaller number, or put it in quotes"],
+        ),
+        (
+            "half a surrogate pair is no character",
+            'version: "\\ud800"',
+            [
+                "1:10: version: contains half a surrogate pair, which is not a character; write the character itself"
+            ],
+        ),
+        (
+            "a control character is refused",
+            "version: \x07",
+            ["1:10: the character U+0007 is not allowed in YAML; remove it"],
+        ),
+        (
+            "an alias needs an anchor",
+            "version: *v",
+            ["1:10: version: the alias *v has no anchor; write &v before it"],
+        ),
+        (
+            "an alias cannot hold itself",
+            "version: 1\nnetwork_policies: &n {a: *n}",
+            ["2:26: network_policies.a: the alias *n contains itself; write the value out"],
+        ),
+        (
+            "one document is a policy",
+            "version: 1\n---\nversion: 1\n",
+            ["2:1: a second document starts here; keep one in the file"],
+        ),
+        (
+            "a bracket that is never closed is missed behind the last character",
+            "version: 1\nlandlock: {\n\n\n",
+            [
+                "2:12: not valid YAML: while parsing a flow node, expected the node content, but found '<stream end>'; correct the syntax"
+            ],
+        ),
+        (
+            "a tab is refused where it is",
+            "version: 1\nlandlock:\n\tcompatibility: best_effort\n",
+            [
+                (
+                    "3:1: not valid YAML: while scanning for the next token, found character '\\t' that cannot start any token; "
+                    "correct the syntax"
+                )
+            ],
+        ),
+    ],
+)
+def test_a_violation_of_yaml_or_schema_names_its_place(case, text, expected):
+    assert violations(text) == expected, case
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "expected"),
+    [
+        ("brackets without end", "version: 1\nx: " + "[" * 200_000, "nested deeper than 64 levels"),
+        ("a list in a list in a list", "- " * 5_000, "nested deeper than 64 levels"),
+        ("mappings without end", "{a: " * 5_000, "nested deeper than 64 levels"),
+        (
+            "aliases that deepen",
+            "a0: &a0 []\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200)),
+            "nested deeper than 64",
+        ),
+        (
+            "a billion laughs",
+            "a0: &a0 [x]\n"
+            + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)),
+            "more than 100000 values, aliases written out",
+        ),
+        ("a number of many digits", "version: " + "1" * 100_000, "not a number that JSON can hold"),
+        ("an escape beyond Unicode", 'version: "\\UFFFFFFFF"', "not valid YAML"),
+    ],
+)
+def test_input_that_is_made_to_exhaust_the_reader_is_an_ordinary_error(case, text, expected):
+    found = outcome(text)
+    assert any(expected in violation.problem for violation in found), case
+
+
+def test_everything_that_is_wrong_is_reported_at_once_in_the_order_of_the_file():
+    text = (
+        "filesystem_policy:\n"
+        "  read_write: [/, /ok, 7]\n"
+        "  read_only: !x []\n"
+        "  read_write: []\n"
+        "landlock:\n"
+        "  compatibility: maybe\n"
+        "version: 2\n"
+    )
+    assert [line.split(": ")[0:2] for line in violations(text)] == [
+        ["2:16", "filesystem_policy.read_write[0]"],
+        ["2:24", "filesystem_policy.read_write[2]"],
+        ["3:14", "filesystem_policy.read_only"],
+        ["4:3", "filesystem_policy.read_write"],
+        ["6:18", "landlock.compatibility"],
+        ["7:10", "version"],
+    ]
+
+
+def test_each_line_of_the_message_starts_with_the_file_and_the_place():
+    with pytest.raises(InvalidPolicyError) as caught:
+        parse("version: 2\nlandlock: 1\n", name="/etc/openshell/policy.yaml")
+    assert str(caught.value).splitlines() == [
+        "/etc/openshell/policy.yaml:1:10: version: must be the number 1, not 2; write `version: 1`",
+        "/etc/openshell/policy.yaml:2:11: landlock: must be a mapping, not 1; write `key: value` lines beneath it, or {}",
+    ]
+
+
+def test_a_message_stays_readable_when_thousands_of_things_are_wrong():
+    with pytest.raises(InvalidPolicyError) as caught:
+        parse("version: 1\nfilesystem_policy:\n  read_only:\n" + "  - x\n" * 5000, name="p")
+    assert len(caught.value.violations) == 5001
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 51
+    assert lines[-1] == "p: and 4951 more; correct these first"
+
+
+def test_a_key_cannot_forge_lines_of_the_message():
+    with pytest.raises(InvalidPolicyError) as caught:
+        parse('version: 1\n"x\\np:1:1: all is well": 1\n', name="p")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_aliases_stand_for_their_values():
+    policy = parse("version: 1\nfilesystem_policy: {read_only: &x [/a], read_write: *x}\n", name="p")
+    assert policy.filesystem_policy.read_only == policy.filesystem_policy.read_write == ("/a",)
+
+
+def test_plain_scalars_follow_the_core_schema():
+    text = "version: 0x1\nnetwork_middlewares: {m: {config: {a: 0o17, b: 1e3, c: ~, d: True, e: no, f: 1_000, g: 12:30, h: '1'}}}\n"
+    assert parse(text, name="p").declared()["network_middlewares"]["m"]["config"] == {
+        "a": 15, "b": 1000.0, "c": None, "d": True, "e": "no", "f": "1_000", "g": "12:30", "h": "1",
+    }  # fmt: skip
+
+
+def test_json_is_yaml_also_where_it_writes_a_character_as_two_escapes():
+    text = json.dumps({"version": 1, "filesystem_policy": {"read_only": ["/\U0001f40d"]}})
+    assert parse(text, name="p").filesystem_policy.read_only == ("/\U0001f40d",)
+
+
+def test_an_empty_key_is_a_key():
+    assert violations('version: 1\nnetwork_policies: {"": 1}') == [
+        '2:24: network_policies[""]: must be a mapping, not 1; write `key: value` lines beneath it, or {}'
+    ]
+
+
+def test_the_same_text_is_parsed_once_and_errors_still_name_their_own_file():
+    text = "version: 1\n# the same text\n"
+    assert parse(text, name="a") is parse(text, name="b")
+    for name in ("a", "b"):
+        with pytest.raises(InvalidPolicyError, match=f"^{name}:1:1"):
+            parse("", name=name)
+
+
+# Files
+
+
+def test_a_file_is_read_anew_each_time(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\n")
+    assert load(file).filesystem_policy is None
+    file.write_text("version: 1\nfilesystem_policy: {}\n")
+    assert load(file).filesystem_policy is not None
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_bytes(b"\xef\xbb\xbfversion: 1\r\nlandlock: {}\r\n")
+    assert load(file).version == 1
+
+
+def make_fifo(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("case", "make", "expected"),
+    [
+        ("no file", str, "cannot be read: No such file or directory; correct the path"),
+        ("a folder", Path.mkdir, "not a regular file"),
+        ("a FIFO, which must not hang", make_fifo, "not a regular file"),
+        ("a socket", make_socket, "cannot be read"),
+        ("a link that leads nowhere", lambda path: path.symlink_to("nowhere"), "No such file or directory"),
+        ("a link to itself", lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+        (
+            "a file beyond 1 MiB",
+            lambda path: path.write_bytes(b"#" * (1024 * 1024 + 1)),
+            "larger than 1048576 bytes",
+        ),
+        (
+            "a file that is not UTF-8",
+            lambda path: path.write_bytes(b"version: 1\nx: \xff"),
+            ":2:4: not UTF-8 (invalid start byte)",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(case, make, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name has little room
+    path = Path("policy.yaml")
+    make(path)
+    with pytest.raises(PolicyError) as caught:
+        load(path)
+    assert str(caught.value).startswith("policy.yaml"), case
+    assert expected in str(caught.value), case
+
+
+def test_reading_leaves_no_descriptor_behind(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\n")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    load(file)
+    for bad in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(PolicyError):
+            load(bad)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_name_that_no_file_can_have_is_an_ordinary_error():
+    with pytest.raises(PolicyError, match="cannot be read"):
+        load("/a\0b")
+
+
+# Properties
+
+WORDS = st.sampled_from(
+    [
+        "version",
+        "filesystem_policy",
+        "read_only",
+        "read_write",
+        "include_workdir",
+        "landlock",
+        "compatibility",
+        "hard_requirement",
+        "process",
+        "run_as_user",
+        "network_policies",
+        "endpoints",
+        "host",
+        "port",
+        "binaries",
+        "path",
+        "network_middlewares",
+        "/usr",
+        "//",
+        "..",
+        "1",
+        "true",
+        "~",
+        "<<",
+        ".inf",
+        "1e999",
+        "0x",
+        "2024-01-01",
+    ]
+)
+YAML_ISH = st.lists(
+    st.one_of(
+        WORDS,
+        st.sampled_from(
+            [
+                ": ",
+                ":\n  ",
+                ":\n    ",
+                "\n",
+                "\n- ",
+                "\n  - ",
+                "[",
+                "]",
+                "{",
+                "}",
+                ", ",
+                "&a ",
+                "*a ",
+                "!x ",
+                "!!int ",
+                "? ",
+                '"',
+                "'",
+                "|\n ",
+                "#",
+                "---\n",
+                "...\n",
+                "%YAML 1.1\n",
+                "\t",
+                "\r",
+                "\\",
+            ]
+        ),
+        st.text(max_size=3),
+    ),
+    max_size=40,
+).map("".join)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), WORDS),
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(st.one_of(WORDS, st.text(max_size=4)), children, max_size=4)
+    ),
+    max_leaves=20,
+)
+PATHS = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8), max_size=4
+).map(lambda parts: "/" + "/".join(part for part in parts if ".." not in part.split("/")))
+POLICIES = st.fixed_dictionaries(
+    {"version": st.just(1)},
+    optional={
+        "filesystem_policy": st.fixed_dictionaries(
+            {},
+            optional={
+                "include_workdir": st.booleans(),
+                "read_only": st.lists(PATHS, max_size=5),
+                "read_write": st.lists(PATHS.map(lambda path: "/data" + path), max_size=5),
+            },
+        ),
+        "landlock": st.fixed_dictionaries(
+            {}, optional={"compatibility": st.sampled_from(["best_effort", "hard_requirement"])}
+        ),
+        "process": st.fixed_dictionaries(
+            {},
+            optional={
+                key: st.integers(1, 4294967294).map(str) | st.just("sandbox")
+                for key in ("run_as_user", "run_as_group")
+            },
+        ),
+        "network_middlewares": st.dictionaries(
+            st.text(max_size=4),
+            st.fixed_dictionaries(
+                {"middleware": st.text(max_size=4)},
+                optional={
+                    "config": st.dictionaries(
+                        st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False), max_size=2
+                    )
+                },
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@given(st.text())
+@example("\ufeff")
+@example("a: 1\r\nb: [")
+@example("%TAG ! tag:x,2000:\n---\n!int 3")
+@settings(deadline=None)
+def test_no_text_crashes_loading(text):
+    outcome(text)
+
+
+@given(YAML_ISH)
+@settings(max_examples=500, deadline=None)
+def test_nothing_that_looks_like_yaml_crashes_loading(text):
+    outcome(text)
+
+
+@given(st.dictionaries(WORDS, VALUES, max_size=5))
+@settings(deadline=None)
+def test_no_structure_crashes_loading(data):
+    outcome(json.dumps(data))
+
+
+@given(st.binary())
+@settings(deadline=None)
+def test_no_bytes_crash_loading(tmp_path_factory, content):
+    file = tmp_path_factory.mktemp("bytes") / "policy.yaml"
+    file.write_bytes(content)
+    with contextlib.suppress(PolicyError):
+        load(file)
+
+
+@given(POLICIES)
+@settings(deadline=None)
+def test_a_valid_policy_survives_being_declared_and_loaded_again(data):
+    policy = parse(json.dumps(data), name="policy.yaml")
+    assert isinstance(policy, Policy)
+    again = parse(json.dumps(policy.declared()), name="policy.yaml")
+    assert again == policy
+    assert again.declared() == policy.declared()
+    assert policy.declared().keys() == data.keys()
