@@ -1,0 +1,177 @@
+"""NVML, the driver's management library: asked in a process of its own, `python -I -m openshell_kernel.gpu.nvml`.
+
+A call into the driver can hang for ever, crash, or leave open descriptors of devices, none of which may happen to
+Jupyter's server. The only importer of `pynvml`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.gpu.inventory import Gpu, Inventory, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+# nvmlReturn_t of nvml.h
+_INVALID_ARGUMENT, _NOT_SUPPORTED, _NO_PERMISSION, _NOT_FOUND = 2, 3, 4, 6
+_DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND, _VERSION_MISMATCH = 9, 12, 13, 18
+
+_FAILURES = {
+    _LIBRARY_NOT_FOUND: (
+        Status.NO_LIBRARY,
+        "no NVIDIA driver library (libnvidia-ml.so.1) was found: install the NVIDIA driver, "
+        "or start the container with the NVIDIA runtime",
+    ),
+    _DRIVER_NOT_LOADED: (
+        Status.NO_DRIVER,
+        "the NVIDIA driver library is installed, but no driver is loaded: load it with `modprobe nvidia`, "
+        "or start the container with a GPU",
+    ),
+    _VERSION_MISMATCH: (
+        Status.VERSION_MISMATCH,
+        "the NVIDIA driver library and the loaded driver have different versions, as after an update: "
+        "restart the machine, or give the container its host's version of the library",
+    ),
+    _NO_PERMISSION: (
+        Status.NO_PERMISSION,
+        "the NVIDIA driver refuses this user: allow reading and writing of /dev/nvidiactl and /dev/nvidia*, "
+        "and reaching /run/nvidia-persistenced",
+    ),
+}
+_PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
+
+
+async def discover(
+    *,
+    timeout: float = 5.0,  # noqa: ASYNC109 - a limit for the driver, which cancelling a task would not stop
+    root: str | os.PathLike[str] = "/",
+    environ: Mapping[str, str] = os.environ,
+) -> Inventory:
+    """Return what hardware there is; trouble with it becomes a status, never an exception.
+
+    `timeout` is how many seconds the driver has to answer; `root` is where device nodes are looked for; of `environ`
+    the library's search path is used. Answers are kept for as long as nothing changed: see `discovery`.
+    """
+    from openshell_kernel.gpu import discovery  # noqa: PLC0415 - the child process starts faster without it
+
+    return await discovery.discover(timeout=timeout, root=root, environ=environ)
+
+
+def ask() -> Inventory:
+    """Ask NVML in this process; device nodes are not looked at."""
+    try:
+        import pynvml  # noqa: PLC0415 - only in the child process: importing it does not load the driver, using it does
+    except ImportError as error:
+        return Inventory(
+            status=Status.ERROR, detail=f"the module pynvml is missing ({error}): run `pip install nvidia-ml-py`"
+        )
+    return _Conversation(pynvml).inventory()
+
+
+def pci_address(bus_id: str) -> str | None:
+    """Return NVML's bus id ("00000000:65:00.0") as sysfs writes it ("0000:65:00.0")."""
+    match = _PCI_ADDRESS.fullmatch(bus_id.lower())
+    return f"{int(match[1], 16):04x}{match[2]}" if match else None
+
+
+class _Conversation:
+    """Calls to NVML, and what went wrong in those that an inventory can do without."""
+
+    def __init__(self, nvml: Any) -> None:  # noqa: ANN401 - pynvml has no types
+        self._nvml = nvml
+        self._hidden = 0
+        self._troubles: dict[str, str] = {}
+
+    def inventory(self) -> Inventory:
+        nvml = self._nvml
+        try:
+            nvml.nvmlInit()
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            return self._failure(error)
+        driver = self._try("the driver's version", nvml.nvmlSystemGetDriverVersion)
+        cuda = self._try("CUDA's version", nvml.nvmlSystemGetCudaDriverVersion_v2)
+        gpus = tuple(gpu for gpu in map(self._gpu, range(count)) if gpu)
+        return Inventory(
+            status=Status.INCOMPLETE if self._troubles else Status.OK,
+            detail=self._detail(gpus),
+            driver_version=driver,
+            cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+            gpus=gpus,
+        )
+
+    def _gpu(self, index: int) -> Gpu | None:
+        nvml, subject = self._nvml, f"GPU {index}"
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        except nvml.NVMLError as error:
+            # NVML counts GPUs that this user may not use; they are not the user's hardware.
+            if error.value == _NO_PERMISSION:
+                self._hidden += 1
+                return None
+            self._troubles[subject] = str(error)
+            # No such index: the GPU went away after it was counted. Otherwise it is there and does not answer.
+            return None if error.value in (_INVALID_ARGUMENT, _NOT_FOUND) else Gpu(index=index)
+        return Gpu(
+            index=index,
+            minor=self._try(subject, lambda: nvml.nvmlDeviceGetMinorNumber(handle)),
+            uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
+            name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
+            memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            pci_address=self._try(subject, lambda: pci_address(nvml.nvmlDeviceGetPciInfo(handle).busId)),
+        )
+
+    def _try(self, subject: str, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except self._nvml.NVMLError as error:
+            # Older drivers lack functions, and some GPUs have nothing to say: integrated ones on their memory.
+            if error.value not in (_NOT_SUPPORTED, _FUNCTION_NOT_FOUND, _NO_PERMISSION):
+                self._troubles.setdefault(subject, str(error))
+        except UnicodeDecodeError:
+            self._troubles.setdefault(subject, "a text that is not UTF-8")
+        return None
+
+    def _failure(self, error: Any) -> Inventory:  # noqa: ANN401 - pynvml has no types
+        unknown = (Status.ERROR, f"NVML failed ({error}): see what nvidia-smi and the kernel's log (dmesg) say")
+        status, detail = _FAILURES.get(error.value, unknown)
+        return Inventory(status=status, detail=detail)
+
+    def _detail(self, gpus: tuple[Gpu, ...]) -> str:
+        if self._troubles:
+            troubles = ", ".join(f"{subject}: {trouble}" for subject, trouble in self._troubles.items())
+            return (
+                f"NVML did not answer everything ({troubles}): see the kernel's log (dmesg); a lost GPU needs a reset "
+                "or a restart of the machine"
+            )
+        if self._hidden:
+            return f"{len(gpus)} of {len(gpus) + self._hidden} GPUs are open to this user"
+        if not gpus:
+            return "the NVIDIA driver is loaded and has no GPU: give the machine or container one"
+        return "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
+
+
+def main(seconds: str) -> None:
+    """Print the inventory as JSON; be killed after so many seconds, whatever the driver does."""
+    # Nobody else would end a hanging call if the server died meanwhile.
+    signal.setitimer(signal.ITIMER_REAL, float(seconds))
+    # Driver libraries print warnings: those must not get into the answer.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    with open(answer, "w", encoding="ascii") as file:
+        json.dump(ask().to_json(), file)
+    # Not through the driver library's destructors: all has been said.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
