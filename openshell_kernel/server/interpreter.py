@@ -1,0 +1,119 @@
+"""Which folders a Python interpreter needs: its prefixes, its `sys.path` and its editable installs.
+
+The interpreter is asked in a child process, isolated from the environment, because the server's own `sys.path` holds
+what Jupyter and its extensions put there, and because a kernel may run in another environment than the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from openshell_kernel.errors import LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECONDS = 30.0
+# Editable installs of setuptools are not on sys.path: a finder in sys.meta_path maps packages to their sources.
+_QUESTION = """
+import json, site, sys
+editable = []
+for finder in sys.meta_path:
+    module = sys.modules.get(getattr(finder, "__module__", None) or "")
+    for names in (getattr(module, "MAPPING", None), getattr(module, "NAMESPACES", None)):
+        if isinstance(names, dict):
+            for value in names.values():
+                editable += [value] if isinstance(value, str) else value
+print(json.dumps({
+    "version": sys.version.split()[0],
+    "prefixes": [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix],
+    "import_path": [p for p in sys.path if p],
+    "editable": [p for p in editable if isinstance(p, str)],
+    "user_site": site.getusersitepackages(),
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """A Python and the absolute paths that its imports come from."""
+
+    executable: str
+    version: str
+    prefixes: tuple[str, ...]
+    import_path: tuple[str, ...]
+    editable: tuple[str, ...]
+    user_site: str
+
+
+_known: dict[str, tuple[object, Interpreter]] = {}
+
+
+def inspect(executable: str) -> Interpreter:
+    """Ask an interpreter for its folders; asked again only when one of them has changed since.
+
+    Raises:
+        LaunchError: it does not run, or does not answer as Python.
+    """
+    remembered = _known.get(executable)
+    if remembered is not None and remembered[0] == _fingerprint(remembered[1]):
+        return remembered[1]
+    interpreter = _ask(executable)
+    _known[executable] = (_fingerprint(interpreter), interpreter)
+    return interpreter
+
+
+def _ask(executable: str) -> Interpreter:
+    try:
+        answer = subprocess.run(
+            [executable, "-I", "-c", _QUESTION],
+            cwd="/",
+            env=scrubbed(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+        data = json.loads(answer.stdout)
+        return Interpreter(
+            executable=executable,
+            version=data["version"],
+            prefixes=_absolute(data["prefixes"]),
+            import_path=_absolute(data["import_path"]),
+            editable=_absolute(data["editable"]),
+            user_site=data["user_site"],
+        )
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise LaunchError(
+            f"{executable}: the kernel's Python does not run: {error}. Check argv in the kernel's kernel.json."
+        ) from None
+
+
+def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the few variables that a trusted child process needs, and nothing that could make it run other code.
+
+    An empty or relative entry of LD_LIBRARY_PATH means the working directory: it is left out.
+    """
+    kept = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL", "LC_CTYPE") if name in environ}
+    libraries = [entry for entry in environ.get("LD_LIBRARY_PATH", "").split(":") if os.path.isabs(entry)]
+    return {**kept, "LD_LIBRARY_PATH": ":".join(libraries)} if libraries else kept
+
+
+def _absolute(paths: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for path in paths if os.path.isabs(path)))
+
+
+def _fingerprint(interpreter: Interpreter) -> object:
+    """A value that changes when something is installed into one of the interpreter's folders, or it is replaced."""
+    return tuple(_modified(path) for path in (interpreter.executable, *interpreter.import_path))
+
+
+def _modified(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None

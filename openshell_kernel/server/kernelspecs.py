@@ -1,0 +1,44 @@
+"""Which kernels a server may start: only those that our provisioner confines."""
+
+from __future__ import annotations
+
+import os
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_core.paths import ENV_JUPYTER_PATH, SYSTEM_JUPYTER_PATH
+
+PROVISIONER = "openshell-provisioner"
+
+
+class ConfinedKernelSpecManager(KernelSpecManager):
+    """Knows only kernelspecs that name our provisioner, and only those that the operator installed.
+
+    `KernelSpecManager.allowed_kernelspecs` filters the list that users see; a REST call can still start what it
+    hides. This class refuses in `get_kernel_spec`, through which every start goes, and it does not look into the
+    user's own folders, where a kernelspec of the same name could shadow the installed one.
+    """
+
+    def _kernel_dirs_default(self) -> list[str]:
+        return [os.path.join(path, "kernels") for path in (*ENV_JUPYTER_PATH, *SYSTEM_JUPYTER_PATH)]
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return a confined kernel's spec. Called for every start of a kernel and by the server's listings.
+
+        Raises:
+            NoSuchKernel: there is none of this name, or it would run unconfined.
+        """
+        spec = super().get_kernel_spec(kernel_name)
+        if not _is_confined(spec):
+            self.log.warning("OpenShell: kernel %r is refused, because it would run unconfined", kernel_name)
+            raise NoSuchKernel(kernel_name)
+        return spec
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """Return the folders of the confined kernels by name. Called by the server to list kernels."""
+        found = super().find_kernel_specs()
+        return {name: folder for name, folder in found.items() if _is_confined(KernelSpec.from_resource_dir(folder))}
+
+
+def _is_confined(spec: KernelSpec) -> bool:
+    provisioner = spec.metadata.get("kernel_provisioner")
+    return isinstance(provisioner, dict) and provisioner.get("provisioner_name") == PROVISIONER

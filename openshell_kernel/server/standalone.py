@@ -1,0 +1,128 @@
+"""The same sandbox for clients that ignore provisioners: plan here, then become the launcher.
+
+The launcher executes this module when it is started without a plan, as the kernelspec's argv does in the hands of a
+client that knows nothing of provisioners. The process stays the same from the client's Popen to the kernel, so that
+its signals reach the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import select
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.errors import ConfigurationError, OpenShellError
+from openshell_kernel.server.interpreter import scrubbed
+from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
+from openshell_kernel.server.private import PrivateFolder
+from openshell_kernel.server.provisioner import OpenShellProvisioner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_KERNELSPEC = "share/jupyter/kernels/openshell-gpu"
+_USAGE = "usage: launcher [--kernelspec FOLDER] -f CONNECTION_FILE [ipykernel options]"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plan and become the launcher. Returns an exit status only when the start is refused."""
+    try:
+        _start(list(argv))
+    except OpenShellError as error:
+        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{error}\n")
+    return 1
+
+
+def _start(argv: list[str]) -> None:
+    operator = OpenShellProvisioner(**_configuration(argv)).operator()
+    connection_file = _connection_file(argv)
+    loaded = load_policy(operator)
+    private = PrivateFolder()
+    # Made before anything can fail: whatever becomes of this process, the folder goes away with it.
+    _leave_janitor(private)
+    planned = asyncio.run(
+        make_plan(
+            loaded,
+            operator,
+            command=[sys.executable, *LAUNCHER, *argv],
+            environment=dict(os.environ),
+            workdir=str(Path.cwd()),
+            connection_file=connection_file,
+            private=private,
+        )
+    )
+    plan = os.memfd_create("openshell-plan", 0)
+    with open(plan, "wb", closefd=False) as stream:
+        stream.write(planned.plan.to_bytes())
+    command = [sys.executable, *LAUNCHER, "--plan-fd", str(plan)]
+    os.execve(sys.executable, command, scrubbed(os.environ))  # noqa: S606 - no shell is wanted
+
+
+def _configuration(argv: list[str]) -> dict[str, Any]:
+    """Return the provisioner's configuration in the kernelspec that this kernel was started from."""
+    folder = argv[1] if argv[:1] == ["--kernelspec"] and len(argv) > 1 else "{resource_dir}"
+    # Not every client fills in {resource_dir}.
+    path = Path(sys.prefix, _KERNELSPEC) if folder == "{resource_dir}" else Path(folder)
+    try:
+        spec = json.loads((path / "kernel.json").read_text())
+        return dict(spec.get("metadata", {}).get("kernel_provisioner", {}).get("config", {}))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path}/kernel.json: {error}; install the package again, or give --kernelspec"
+        ) from None
+
+
+def _connection_file(argv: list[str]) -> str:
+    """Return the connection file's path, after making sure that its kind of connection can be confined."""
+    for option, value in itertools.pairwise(argv):
+        if option == "-f":
+            path = str(Path(value).absolute())
+            break
+    else:
+        raise ConfigurationError(f"no connection file is given; {_USAGE}")
+    try:
+        transport = json.loads(Path(path).read_text()).get("transport")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"{path}: not a connection file: {error}") from None
+    if transport != "tcp":
+        raise ConfigurationError(
+            f"{path}: transport {transport!r} needs a folder for sockets, which only our provisioner makes; use tcp"
+        )
+    return path
+
+
+def _leave_janitor(private: PrivateFolder) -> None:
+    """Leave a process behind that removes the private folder when this process, by then the kernel, has ended.
+
+    It is nobody's child, so that ipykernel, which ends its children at shutdown, does not end it too early.
+    """
+    kernel = os.pidfd_open(os.getpid())
+    child = os.fork()
+    if child:
+        os.close(kernel)
+        os.waitpid(child, 0)
+        return
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd != kernel:
+            # The descriptor of the listing itself is in the list, and closed by now.
+            with contextlib.suppress(OSError):
+                os.close(fd)
+    poll = select.poll()
+    poll.register(kernel, select.POLLIN)
+    poll.poll()
+    private.remove()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

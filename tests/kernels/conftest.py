@@ -1,0 +1,44 @@
+"""A user of this test's own: home, configuration, temporary folder, with a key that no notebook may read."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _confined(landlock_abi):
+    """Every test here needs Landlock."""
+
+
+@pytest.fixture
+def user(tmp_path, monkeypatch):
+    """A home directory, with everything that Jupyter and this package look up leading into it."""
+    for name in [name for name in os.environ if name.startswith(("JUPYTER", "IPYTHON", "XDG_", "OPENSHELL_SANDBOX"))]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "id_ed25519").write_text("SECRET")
+    (home / "notebooks").mkdir()
+    # Short, because names of sockets are made of it.
+    temporary = tempfile.mkdtemp(prefix="t-")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMPDIR", temporary)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield home
+    # A kernel that ends on its own removes its folder in its own time.
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.fixture
+def write_policy(user):
+    """Return a function that writes the user's policy."""
+    path = user / ".config" / "openshell" / "policy.yaml"
+
+    def write(text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write

@@ -1,0 +1,146 @@
+"""A real OpenShell GPU kernel does its work and reaches nothing else; a plain kernel does, which shows the difference."""
+
+import os
+import sys
+
+import pytest
+from support import kernels
+
+MINIMAL = "version: 1\nfilesystem_policy: {}\n"
+
+
+@pytest.fixture
+def kernel(user):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        yield kernel
+
+
+def test_a_notebook_works_in_its_folder_and_cannot_read_a_key(kernel, user):
+    kernel.run("open('result.txt', 'w').write('done')")
+    assert (user / "notebooks" / "result.txt").read_text() == "done"
+    secret = f"open({str(user / '.ssh' / 'id_ed25519')!r}).read()"
+    assert kernel.run(secret).error.startswith("PermissionError: [Errno 13]")
+    with kernels.started("python3", cwd=user / "notebooks") as plain:
+        assert plain.value(secret) == "SECRET"
+
+
+def test_a_subprocess_is_confined_too(kernel, user):
+    assert "Permission denied" in kernel.run(f"!cat {user}/.ssh/id_ed25519").text
+
+
+def test_a_module_of_the_notebooks_folder_does_not_run_before_confinement(user):
+    for name in ("json", "landlock", "sitecustomize", "usercustomize", "openshell_kernel"):
+        code = f"open({str(user / 'ran')!r}, 'w').write({name!r})\n"
+        (user / "notebooks" / f"{name}.py").write_text(code)
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.value("1 + 1") == 2
+    assert not (user / "ran").exists()
+
+
+def test_descriptors_of_the_server_do_not_reach_the_kernel(user):
+    fd = os.open(user / ".ssh" / "id_ed25519", os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    try:
+        with kernels.started(cwd=user / "notebooks") as kernel:
+            links = kernel.value(
+                "[__import__('os').readlink(f'/proc/self/fd/{fd}') "
+                "for fd in __import__('os').listdir('/proc/self/fd') if __import__('os').path.islink(f'/proc/self/fd/{fd}')]"
+            )
+    finally:
+        os.close(fd)
+    assert not [link for link in links if str(user) in link]
+
+
+def test_the_record_of_the_sandbox_cannot_be_changed(kernel):
+    code = """
+import os
+fd = int(os.environ["OPENSHELL_SNAPSHOT_FD"])
+def attempt(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as error:
+        return error.errno
+results = [attempt(os.pwrite, fd, b"x", 0), attempt(os.ftruncate, fd, 0)]
+try:
+    other = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+except OSError as error:
+    results.append(error.errno)
+else:
+    results.append(attempt(os.pwrite, other, b"x", 0))
+print(results)
+"""
+    refusals = eval(kernel.run(code).text, {})  # noqa: S307 - a repr that the test asked for
+    assert all(refusals), refusals
+
+
+class TestMinimalPolicy:
+    """The runtime baseline alone carries everyday work."""
+
+    @pytest.fixture
+    def kernel(self, user, write_policy):
+        write_policy(MINIMAL)
+        with kernels.started(cwd=user / "notebooks") as kernel:
+            yield kernel
+
+    def test_the_folder_is_not_granted(self, kernel):
+        assert kernel.run("open('x', 'w')").error.startswith("PermissionError")
+
+    def test_shell_commands_run(self, kernel):
+        assert "local" in kernel.run("!ls /usr").text
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_multiprocessing_works(self, kernel, method):
+        code = f"""
+import multiprocessing
+context = multiprocessing.get_context({method!r})
+with context.Pool(2) as pool:
+    print(pool.map(abs, [-1, -2]))
+with context.Manager() as manager:
+    print(list(manager.list([1])))
+"""
+        output = kernel.run(code)
+        assert (output.error, output.text) == ("", "[1, 2]\n[1]\n")
+
+    def test_matplotlib_draws_inline(self, kernel):
+        output = kernel.run("import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")
+        assert (output.error, "image/png" in output.data) == ("", True)
+
+    def test_temporary_files_work(self, kernel):
+        assert kernel.run("import tempfile; tempfile.NamedTemporaryFile().write(b'x')").error == ""
+
+    def test_completion_works(self, kernel):
+        kernel.run("import os")
+        reply = kernel.client.complete("os.listd", reply=True, timeout=kernels.SECONDS)
+        assert "listdir" in str(reply["content"]["matches"])
+        reply = kernel.client.complete("%policy sh", reply=True, timeout=kernels.SECONDS)
+        assert "show" in reply["content"]["matches"]
+
+    def test_pseudo_terminals_work(self, kernel):
+        assert kernel.run("import pty; a, b = pty.openpty(); import os; print(os.get_terminal_size(b))").error == ""
+
+    def test_asyncio_subprocesses_and_pip_work(self, kernel):
+        code = f"""
+import asyncio
+process = await asyncio.create_subprocess_exec({sys.executable!r}, "-m", "pip", "--version", stdout=-1)
+print((await process.communicate())[0].decode())
+"""
+        assert kernel.run(code).text.startswith("pip ")
+
+
+def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_says_so(user):
+    with kernels.started(cwd=user) as kernel:
+        assert kernel.run("open('x', 'w')").error.startswith("PermissionError")
+        assert kernel.run("open('.ssh/id_ed25519')").error.startswith("PermissionError")
+        assert "it holds" in kernel.run("%policy show").text
+
+
+@pytest.mark.parametrize("place", [".ssh", ".config/jupyter", ".local/share/jupyter/kernels"])
+def test_a_working_directory_among_settings_or_credentials_is_not_granted(user, place):
+    (user / place).mkdir(parents=True, exist_ok=True)
+    with kernels.started(cwd=user / place) as kernel:
+        assert kernel.run("open('x', 'w')").error.startswith("PermissionError")
+
+
+def test_a_working_directory_that_holds_the_python_environment_is_not_granted(user):
+    with kernels.started(cwd=os.path.dirname(sys.prefix)) as kernel:
+        assert kernel.run("open('x', 'w')").error.startswith("PermissionError")

@@ -1,0 +1,192 @@
+"""Start, interrupt, restart, shutdown, crash: each works, and leaves nothing behind."""
+
+import asyncio
+import gc
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+from jupyter_client.ioloop import AsyncIOLoopKernelManager
+from jupyter_client.manager import KernelManager
+from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
+from support import kernels
+
+from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
+
+
+def leftovers():
+    """Files of kernels that are still there."""
+    runtime = Path(jupyter_runtime_dir())
+    return [*Path(tempfile.gettempdir()).glob("openshell-*"), *(runtime.glob("*") if runtime.exists() else [])]
+
+
+@pytest.fixture
+def nothing_left(user):
+    """After the test no file, process or descriptor of its kernels is left."""
+    with kernels.started(cwd=user / "notebooks"):
+        pass  # What Jupyter and this package keep open for the whole process is opened now.
+    gc.collect()
+    before = kernels.descriptors()
+    sessions = []
+    yield sessions
+    gc.collect()
+    assert leftovers() == []
+    for session in sessions:
+        kernels.eventually(lambda session=session: not kernels.processes(session), "the end of the kernel's processes")
+    assert sorted(kernels.descriptors().values()) == sorted(before.values())
+
+
+def test_a_kernel_that_is_shut_down_leaves_nothing(user, nothing_left):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        nothing_left.append(kernel.pid)
+        kernel.run("import tempfile, os; open(tempfile.mktemp(), 'w'); os.mkdir(tempfile.mktemp(), 0)")
+        kernel.run("import subprocess; subprocess.Popen(['sleep', '1000'])")
+        assert kernels.processes(kernel.pid)
+        assert leftovers()
+
+
+def test_a_kernel_is_interrupted(user, nothing_left):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        nothing_left.append(kernel.pid)
+        request = kernel.client.execute("print('waiting'); import time; time.sleep(1000)")
+        while kernel.client.get_iopub_msg(timeout=kernels.SECONDS)["msg_type"] != "stream":
+            pass
+        kernel.manager.interrupt_kernel()
+        reply = kernel.client.get_shell_msg(timeout=kernels.SECONDS)
+        assert (reply["parent_header"]["msg_id"], reply["content"]["ename"]) == (request, "KeyboardInterrupt")
+        assert kernel.value("1 + 1") == 2
+
+
+def test_a_restart_reads_the_policy_anew(user, write_policy, nothing_left):
+    secret = f"open({str(user / '.ssh' / 'id_ed25519')!r}).read()"
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        first = kernel.pid
+        assert kernel.run(secret).error.startswith("PermissionError")
+        write_policy(f"version: 1\nfilesystem_policy:\n  read_only: [{user}/.ssh]\n")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.value(secret) == "SECRET"
+        nothing_left.extend([first, kernel.pid])
+
+
+def test_a_kernel_that_crashed_is_restarted_confined(user, nothing_left):
+    async def crash():
+        manager = AsyncIOLoopKernelManager(kernel_name="openshell-gpu")
+        await manager.start_kernel(cwd=str(user / "notebooks"))
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=kernels.SECONDS)
+            first = manager.provisioner.pid
+            nothing_left.append(first)
+            os.kill(first, signal.SIGKILL)
+            for _ in range(kernels.SECONDS * 10):
+                await asyncio.sleep(0.1)
+                if manager.provisioner.pid != first and manager.has_kernel:
+                    break
+            nothing_left.append(manager.provisioner.pid)
+            await client.wait_for_ready(timeout=kernels.SECONDS)
+            reply = await client.execute_interactive(
+                f"open({str(user / '.ssh' / 'id_ed25519')!r})", output_hook=lambda _: None
+            )
+            return first, manager.provisioner.pid, reply["content"]["ename"]
+        finally:
+            client.stop_channels()
+            await manager.shutdown_kernel(now=True)
+
+    first, second, error = asyncio.run(crash())
+    assert first != second
+    assert error == "PermissionError"
+
+
+def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
+    async def many():
+        manager = AsyncMultiKernelManager()
+        names = await asyncio.gather(
+            *(manager.start_kernel(kernel_name="openshell-gpu", cwd=str(user / "notebooks")) for _ in range(4))
+        )
+        folders = set()
+        for name in names:
+            nothing_left.append(manager.get_kernel(name).provisioner.pid)
+            client = manager.get_kernel(name).client()
+            client.start_channels()
+            await client.wait_for_ready(timeout=kernels.SECONDS)
+            outputs = []
+            await client.execute_interactive("print(__import__('tempfile').gettempdir())", output_hook=outputs.append)
+            folders |= {message["content"]["text"] for message in outputs if message["msg_type"] == "stream"}
+            client.stop_channels()
+        await manager.shutdown_all(now=True)
+        return folders
+
+    assert len(asyncio.run(many())) == 4
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "message"),
+    [
+        pytest.param("version: 2\n", PolicyError, r"policy.yaml:1:\d+: version", id="an invalid policy"),
+        pytest.param(
+            "version: 1\nfilesystem_policy:\n  read_only: [/nowhere]\nlandlock: {compatibility: hard_requirement}\n",
+            ConfinementError,
+            "/nowhere: No such file or directory",
+            id="a policy that cannot be enforced",
+        ),
+        pytest.param(
+            "version: 1\nfilesystem_policy:\n  read_write: [HOME]\n",
+            PolicyError,
+            "a policy that the sandbox could have written",
+            id="a policy that would let the sandbox write it",
+        ),
+    ],
+)
+def test_a_start_that_is_refused_tells_why_and_leaves_nothing(user, write_policy, nothing_left, policy, error, message):
+    write_policy(policy.replace("HOME", str(user)))
+    manager = KernelManager(kernel_name="openshell-gpu")
+    with pytest.raises(error, match=message):
+        manager.start_kernel(cwd=str(user / "notebooks"))
+    assert not manager.has_kernel
+
+
+def test_a_refused_restart_can_be_repeated_once_the_policy_is_right(user, write_policy, nothing_left):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        nothing_left.append(kernel.pid)
+        write_policy("version: 2\n")
+        with pytest.raises(PolicyError):
+            kernel.manager.restart_kernel()
+        write_policy("version: 1\n")
+        kernel.manager.restart_kernel()
+        nothing_left.append(kernel.pid)
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.value("1 + 1") == 2
+
+
+def test_an_unknown_key_in_the_kernelspecs_configuration_is_refused(user):
+    manager = KernelManager(kernel_name="openshell-gpu")
+    manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"polcy": "/etc/x.yaml"}
+    with pytest.raises(ConfigurationError, match="unknown key 'polcy'"):
+        manager.start_kernel(cwd=str(user / "notebooks"))
+
+
+def test_the_kernel_listens_on_unix_sockets_in_a_private_folder(user):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.manager.transport == "ipc"
+        folder = Path(kernel.manager.ip).parent
+        assert oct(folder.stat().st_mode)[-3:] == "700"
+        assert oct(folder.parent.stat().st_mode)[-3:] == "700"
+
+
+def test_tcp_stays_possible(user):
+    manager = KernelManager(kernel_name="openshell-gpu")
+    manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"transport": "tcp"}
+    manager.start_kernel(cwd=str(user / "notebooks"))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=kernels.SECONDS)
+        assert manager.transport == "tcp"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,0 +1,67 @@
+"""The tools that run notebooks without a person work with the kernel as they do with python3."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from support import kernels
+
+CODE = """\
+open("written.txt", "w").write("x")
+try:
+    open(SECRET)
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.fixture
+def notebook(user):
+    code = CODE.replace("SECRET", repr(str(user / ".ssh" / "id_ed25519")))
+    document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    document.metadata["kernelspec"] = {"name": "openshell-gpu", "display_name": "OpenShell GPU"}
+    path = user / "notebooks" / "in.ipynb"
+    nbformat.write(document, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["jupyter", "execute", "--output=out.ipynb", "in.ipynb"], id="jupyter execute"),
+        pytest.param(
+            ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=out.ipynb", "in.ipynb"], id="nbconvert"
+        ),
+        pytest.param(["papermill", "-k", "openshell-gpu", "in.ipynb", "out.ipynb"], id="papermill"),
+    ],
+)
+def test_a_runner_executes_a_notebook_confined(user, notebook, words):
+    program = os.path.join(os.path.dirname(sys.executable), words[0])
+    done = subprocess.run(
+        [program, *words[1:]], cwd=notebook.parent, capture_output=True, text=True, timeout=kernels.SECONDS * 2
+    )
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((notebook.parent / "out.ipynb").read_text())["cells"]
+    texts = ["".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", [])]
+    assert "refused\n" in texts
+    assert (notebook.parent / "written.txt").exists()
+
+
+def test_jupyter_run_executes_a_script_confined(user):
+    (user / "notebooks" / "script.py").write_text(CODE.replace("SECRET", repr(str(user / ".ssh" / "id_ed25519"))))
+    program = os.path.join(os.path.dirname(sys.executable), "jupyter")
+    command = [program, "run", "--kernel=openshell-gpu", "script.py"]
+    done = subprocess.run(command, cwd=user / "notebooks", capture_output=True, text=True, timeout=kernels.SECONDS * 2)
+    assert (done.returncode, "refused" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_runner_tells_why_a_start_was_refused(user, notebook, write_policy):
+    write_policy("version: 1\nfilesystem: {}\n")
+    program = os.path.join(os.path.dirname(sys.executable), "jupyter")
+    command = [program, "execute", "in.ipynb"]
+    done = subprocess.run(command, cwd=notebook.parent, capture_output=True, text=True, timeout=kernels.SECONDS * 2)
+    assert done.returncode != 0
+    assert "policy.yaml:2:1: filesystem: unknown key; did you mean filesystem_policy?" in done.stderr

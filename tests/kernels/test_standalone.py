@@ -1,0 +1,143 @@
+"""A client that ignores provisioners runs the kernelspec's argv as it stands, and gets the same confined kernel."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+from jupyter_client.kernelspec import get_kernel_spec
+from support import kernels
+
+
+def connected(connection_file):
+    """Return a client of a kernel that is starting. The client takes a kernel for dead that does not answer at once."""
+    port = json.loads(Path(connection_file).read_text())["hb_port"]
+
+    def listening():
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    kernels.eventually(listening, "a kernel that listens")
+    client = BlockingKernelClient(connection_file=connection_file)
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=kernels.SECONDS)
+    return client
+
+
+class Process:
+    """The kernel as such a client runs it: argv with the connection file filled in, and signals to the process."""
+
+    def __init__(self, user, transport="tcp", **options):
+        self.connection_file, _ = write_connection_file(
+            str(user / "kernel.json"), transport=transport, ip="" if transport == "tcp" else str(user / "k"), key=b"key"
+        )
+        spec = get_kernel_spec("openshell-gpu")
+        argv = [
+            sys.executable if word == "python" else word.replace("{connection_file}", self.connection_file)
+            for word in spec.argv
+        ]
+        self.process = subprocess.Popen(argv, cwd=user / "notebooks", stderr=subprocess.PIPE, text=True, **options)
+
+    def client(self):
+        return connected(self.connection_file)
+
+
+@pytest.fixture
+def process(user):
+    process = Process(user)
+    yield process
+    process.process.kill()
+    process.process.communicate()
+
+
+def test_it_is_confined_like_any_other_and_leaves_nothing(user, process):
+    client = process.client()
+    kernel = kernels.Kernel(None, client)
+    assert kernel.run(f"open({str(user / '.ssh' / 'id_ed25519')!r})").error.startswith("PermissionError")
+    assert kernel.run("open('result', 'w').write('x')").error == ""
+    assert "Enforced" in kernel.run("%policy show").text
+    assert list(Path(tempfile.gettempdir()).glob("openshell-*"))
+    client.shutdown()
+    assert process.process.wait(kernels.SECONDS) == 0
+    client.stop_channels()
+    kernels.eventually(lambda: not list(Path(tempfile.gettempdir()).glob("openshell-*")), "the removal of its folder")
+
+
+def test_a_kill_leaves_nothing_either(process):
+    client = process.client()
+    client.stop_channels()
+    process.process.send_signal(signal.SIGKILL)
+    process.process.wait()
+    kernels.eventually(lambda: not list(Path(tempfile.gettempdir()).glob("openshell-*")), "the removal of its folder")
+
+
+def test_an_interrupt_reaches_the_kernel(process):
+    client = process.client()
+    client.execute("print('waiting'); import time; time.sleep(1000)")
+    while client.get_iopub_msg(timeout=kernels.SECONDS)["msg_type"] != "stream":
+        pass
+    process.process.send_signal(signal.SIGINT)
+    assert client.get_shell_msg(timeout=kernels.SECONDS)["content"]["ename"] == "KeyboardInterrupt"
+    client.stop_channels()
+
+
+def refused(process):
+    _, errors = process.process.communicate(timeout=kernels.SECONDS)
+    assert process.process.returncode == 1
+    assert "the kernel was not started" in errors
+    assert "Traceback" not in errors
+    return errors
+
+
+def test_a_bad_policy_is_refused_in_words(user, write_policy):
+    write_policy("version: 1\nfilesystem: {}\n")
+    assert "did you mean filesystem_policy?" in refused(Process(user))
+
+
+def test_a_policy_that_cannot_be_enforced_is_refused_in_words(user, write_policy):
+    write_policy(
+        "version: 1\nfilesystem_policy: {read_only: [/nowhere]}\nlandlock: {compatibility: hard_requirement}\n"
+    )
+    assert "/nowhere: No such file or directory" in refused(Process(user))
+    kernels.eventually(lambda: not list(Path(tempfile.gettempdir()).glob("openshell-*")), "the removal of its folder")
+
+
+def test_a_connection_that_cannot_be_confined_is_refused_in_words(user):
+    assert "use tcp" in refused(Process(user, transport="ipc"))
+
+
+def test_it_follows_the_configuration_of_its_kernelspec(user):
+    policy = user / "strict.yaml"
+    policy.write_text("version: 1\nfilesystem_policy: {}\n")
+    spec = user / "kernelspec"
+    spec.mkdir()
+    (spec / "kernel.json").write_text(
+        json.dumps({"metadata": {"kernel_provisioner": {"config": {"policy": str(policy)}}}})
+    )
+    connection_file, _ = write_connection_file(str(user / "kernel.json"), key=b"key")
+    argv = [
+        sys.executable,
+        "-I",
+        "-m",
+        "openshell_kernel.sandbox.launcher",
+        "--kernelspec",
+        str(spec),
+        "-f",
+        connection_file,
+    ]
+    process = subprocess.Popen(argv, cwd=user / "notebooks", env={**os.environ})
+    try:
+        client = connected(connection_file)
+        assert kernels.Kernel(None, client).run("open('x', 'w')").error.startswith("PermissionError")
+        client.stop_channels()
+    finally:
+        process.kill()
+        process.wait()
