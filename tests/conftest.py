@@ -15,7 +15,9 @@ def landlock_abi() -> int:
     support = landlock.probe()
     expected = os.environ.get(EXPECTED_ABI)
     if expected is not None:
-        assert str(support.abi) == expected, f"{EXPECTED_ABI} is {expected}, the kernel has {support.abi}: {support.cause}"
+        assert str(support.abi) == expected, (
+            f"{EXPECTED_ABI} is {expected}, the kernel has {support.abi}: {support.cause}"
+        )
     if support.abi is None:
         pytest.skip(f"no Landlock: {support.cause}")
     return support.abi

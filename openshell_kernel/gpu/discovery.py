@@ -63,7 +63,7 @@ class Cache:
                 pending = Future()
                 # A running future cannot be cancelled: who stops waiting does not stop the others.
                 pending.set_running_or_notify_cancel()
-                # No executor: interpreters wait for those at their end, and a loop can have closed its own.
+                # Not the loop's executor: other loops wait for the same answer, and this one may end first.
                 threading.Thread(
                     target=self._find_out, args=(question, seconds, signature, pending), name="openshell-gpu"
                 ).start()
@@ -94,7 +94,7 @@ _PROCESS_WIDE = Cache()
 
 async def discover(
     *,
-    timeout: float,  # noqa: ASYNC109 - a limit for the driver, which cancelling a task would not stop
+    timeout: float,
     root: str | os.PathLike[str] = "/",
     environ: Mapping[str, str] = os.environ,
     command: Sequence[str] = COMMAND,

@@ -28,23 +28,31 @@ _DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND, _VERSION_MISMATCH =
 _FAILURES = {
     _LIBRARY_NOT_FOUND: (
         Status.NO_LIBRARY,
-        "no NVIDIA driver library (libnvidia-ml.so.1) was found: install the NVIDIA driver, "
-        "or start the container with the NVIDIA runtime",
+        (
+            "no NVIDIA driver library (libnvidia-ml.so.1) was found: install the NVIDIA driver, "
+            "or start the container with the NVIDIA runtime"
+        ),
     ),
     _DRIVER_NOT_LOADED: (
         Status.NO_DRIVER,
-        "the NVIDIA driver library is installed, but no driver is loaded: load it with `modprobe nvidia`, "
-        "or start the container with a GPU",
+        (
+            "the NVIDIA driver library is installed, but no driver is loaded: load it with `modprobe nvidia`, "
+            "or start the container with a GPU"
+        ),
     ),
     _VERSION_MISMATCH: (
         Status.VERSION_MISMATCH,
-        "the NVIDIA driver library and the loaded driver have different versions, as after an update: "
-        "restart the machine, or give the container its host's version of the library",
+        (
+            "the NVIDIA driver library and the loaded driver have different versions, as after an update: "
+            "restart the machine, or give the container its host's version of the library"
+        ),
     ),
     _NO_PERMISSION: (
         Status.NO_PERMISSION,
-        "the NVIDIA driver refuses this user: allow reading and writing of /dev/nvidiactl and /dev/nvidia*, "
-        "and reaching /run/nvidia-persistenced",
+        (
+            "the NVIDIA driver refuses this user: allow reading and writing of /dev/nvidiactl and /dev/nvidia*, "
+            "and reaching /run/nvidia-persistenced"
+        ),
     ),
 }
 _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
@@ -52,7 +60,7 @@ _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 
 async def discover(
     *,
-    timeout: float = 5.0,  # noqa: ASYNC109 - a limit for the driver, which cancelling a task would not stop
+    timeout: float = 5.0,
     root: str | os.PathLike[str] = "/",
     environ: Mapping[str, str] = os.environ,
 ) -> Inventory:

@@ -49,6 +49,23 @@ _DEVICE_RIGHTS = frozenset({"read_file", "write_file", "truncate", "ioctl_dev"})
 _NEVER = frozenset({"make_char", "make_block"})
 _CREATING = "make_reg"
 
+_FIRST_LINUX = (5, 13)
+_CAUSES = {
+    errno.EOPNOTSUPP: (
+        "Landlock is disabled at boot: name it on the kernel's command line, for example lsm=landlock,yama "
+        "(/sys/kernel/security/lsm lists what is active)"
+    ),
+    errno.EPERM: (
+        "a seccomp profile blocks Landlock: allow landlock_create_ruleset, landlock_add_rule and "
+        "landlock_restrict_self in the container's profile, or update the container runtime"
+    ),
+    errno.ENOSYS: (
+        "Linux {release} answers that it has no Landlock: it was built without CONFIG_SECURITY_LANDLOCK, or a "
+        "container's seccomp profile hides it; use a kernel that has it, or allow landlock_create_ruleset, "
+        "landlock_add_rule and landlock_restrict_self in the profile"
+    ),
+}
+
 _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_GET_NO_NEW_PRIVS = 39
@@ -105,7 +122,7 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
         return Support(
             abi=None,
             release=release,
-            cause=f"Landlock exists only on Linux, and this is {platform}: run Jupyter on Linux, in WSL2 or in a Linux VM",
+            cause=f"Landlock exists only on Linux, and this is {platform}: run Jupyter on Linux, or in WSL2 or a VM",
         )
     from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that it is probed for
 
@@ -117,15 +134,9 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
 
 
 def _cause(code: int, release: str) -> str:
-    if code == errno.EOPNOTSUPP:
-        return "Landlock is disabled at boot: add it to the kernel's command line, for example lsm=landlock,yama,... (see /sys/kernel/security/lsm)"
-    if code == errno.EPERM:
-        return "a seccomp profile blocks Landlock: allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self in the container's profile, or update the container runtime"
-    if code == errno.ENOSYS:
-        if _version(release) < (5, 13):
-            return f"Linux {release} has no Landlock: it came with 5.13; update the kernel"
-        return f"Linux {release} answers that Landlock is not implemented: it was built without CONFIG_SECURITY_LANDLOCK, or a container's seccomp profile hides it; use a kernel that has it, or allow the landlock system calls in the profile"
-    return f"Landlock cannot be used: {os.strerror(code)}"
+    if code == errno.ENOSYS and _version(release) < _FIRST_LINUX:
+        return f"Linux {release} has no Landlock: it came with 5.13; update the kernel"
+    return _CAUSES.get(code, f"Landlock cannot be used: {os.strerror(code)}").format(release=release)
 
 
 def _version(release: str) -> tuple[int, int]:
@@ -191,7 +202,9 @@ def prepare(rules: Sequence[PlanRule], support: Support) -> Prepared:
     ruleset = _create_ruleset(handled, support.abi)
     opened = [_open(rule) for rule in rules]
     try:
-        applied = tuple(_apply(ruleset, rule, entry, handled, opened) for rule, entry in zip(rules, opened, strict=True))
+        applied = tuple(
+            _apply(ruleset, rule, entry, handled, opened) for rule, entry in zip(rules, opened, strict=True)
+        )
     finally:
         for entry in opened:
             entry.close()

@@ -132,7 +132,9 @@ def attempt(name, *arguments):
 def main():
     signal.alarm(60)
     request = json.load(sys.stdin)
-    rules = [PlanRule(path=path, rights=tuple(rights), required=required) for path, rights, required in request["rules"]]
+    rules = [
+        PlanRule(path=path, rights=tuple(rights), required=required) for path, rights, required in request["rules"]
+    ]
     answer = {}
     if request.get("thread"):
         threading.Thread(target=threading.Event().wait, daemon=True).start()

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from openshell_kernel.policy.effective import DEVICE_RIGHTS, PROC_READ_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS
+from openshell_kernel.policy.effective import (
+    DEVICE_RIGHTS,
+    PROC_READ_RIGHTS,
+    PROC_WRITE_RIGHTS,
+    READ_RIGHTS,
+    WRITE_RIGHTS,
+)
 
 pytestmark = pytest.mark.usefixtures("landlock_abi")
 ATTEMPT = Path(__file__).with_name("attempt.py")
@@ -19,7 +25,12 @@ RUNTIME = [
 
 
 def run(rules, *attempts, confine=True, thread=False):
-    request = {"rules": [*RUNTIME, *rules] if rules is not None else [], "attempts": attempts, "confine": confine, "thread": thread}
+    request = {
+        "rules": [*RUNTIME, *rules] if rules is not None else [],
+        "attempts": attempts,
+        "confine": confine,
+        "thread": thread,
+    }
     process = subprocess.run(
         [sys.executable, str(ATTEMPT)], input=json.dumps(request), capture_output=True, text=True, check=False
     )
@@ -92,7 +103,11 @@ def test_executing_needs_the_right_to_execute(place):
 def test_the_rights_of_a_rule_are_masked_by_the_inode_behind_it(place, landlock_abi):
     fifo = place / "fifo"
     os.mkfifo(fifo)
-    rules = [[str(place / "inside" / "file"), WRITE_RIGHTS, True], ["/dev/null", DEVICE_RIGHTS, True], [str(fifo), WRITE_RIGHTS, True]]
+    rules = [
+        [str(place / "inside" / "file"), WRITE_RIGHTS, True],
+        ["/dev/null", DEVICE_RIGHTS, True],
+        [str(fifo), WRITE_RIGHTS, True],
+    ]
     answer = run(rules, ["write", "/dev/null"], ["write", str(place / "inside" / "file")])
     assert answer["outcomes"] == ["ok", "ok"]
     file, device, pipe = answer["confinement"]["rules"][-3:]
@@ -134,7 +149,9 @@ def test_a_required_path_that_is_missing_refuses_the_start():
 
 def test_an_empty_ruleset_is_refused():
     request = {"rules": [["/nonexistent", ["read_file"], False]], "attempts": []}
-    process = subprocess.run([sys.executable, str(ATTEMPT)], input=json.dumps(request), capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, str(ATTEMPT)], input=json.dumps(request), capture_output=True, text=True, check=True
+    )
     assert "empty ruleset" in json.loads(process.stdout)["refused"]
 
 
