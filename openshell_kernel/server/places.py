@@ -82,12 +82,15 @@ def refuse_writing(folder: str, places: Iterable[Place], *, home: str) -> str:
     real = os.path.realpath(folder)
     if not os.path.isdir(real):
         return "it is not a folder"
+    broad = refuse_reading(folder, home=home)
+    if broad:
+        return broad
     for place in places:
         if holds(real, place.path):
             return f"it holds {place.path}, {place.what}"
         if place.beneath and holds(place.path, real):
             return f"it lies in {place.path}, {place.what}"
-    return refuse_reading(folder, home=home)
+    return ""
 
 
 def refuse_reading(folder: str, *, home: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.private import PrivateFolder
 
+_WORKDIR_REMEDY = "keep the notebook in a folder of its own, or list this one in filesystem_policy.read_write"
 _SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
 
 
@@ -42,6 +43,7 @@ def runtime(
         for path, reason in (*imports, *libraries)
         if not places.refuse_reading(path, home=home)
     ]
+    refusal = places.refuse_writing(workdir, protected, home=home)
     return Runtime(
         needs=(
             *_own(connection_file, private),
@@ -50,7 +52,7 @@ def runtime(
             *baseline.SYSTEM,
         ),
         workdir=workdir,
-        workdir_refusal=places.refuse_writing(workdir, protected, home=home),
+        workdir_refusal=f"{refusal}; {_WORKDIR_REMEDY}" if refusal else "",
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,14 @@ def _confined(landlock_abi):
 
 
 @pytest.fixture
-def user(tmp_path, monkeypatch):
+def user(tmp_path_factory, monkeypatch):
     """A home directory, with everything that Jupyter and this package look up leading into it."""
     for name in [name for name in os.environ if name.startswith(("JUPYTER", "IPYTHON", "XDG_", "OPENSHELL_SANDBOX"))]:
         monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
+    tmp_path_factory.getbasetemp()  # pytest makes it where TMPDIR leads when it is first asked
+    # Not in /tmp, which many policies let the sandbox write: a policy of the user's would be refused there.
+    home = Path(tempfile.mkdtemp(prefix="openshell-home-", dir="/var/tmp"))
+    (home / ".ssh").mkdir()
     (home / ".ssh" / "id_ed25519").write_text("SECRET")
     (home / "notebooks").mkdir()
     # Short, because names of sockets are made of it.
@@ -29,6 +32,7 @@ def user(tmp_path, monkeypatch):
     yield home
     # A kernel that ends on its own removes its folder in its own time.
     shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(home)
 
 
 @pytest.fixture

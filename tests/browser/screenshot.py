@@ -1,0 +1,62 @@
+"""Make the README's picture: `python -m browser.screenshot PICTURE HOME`, run in the tests' folder.
+
+HOME is where the user in the picture lives; it is furnished and stays. The picture also shows the path of the Python
+that runs this: let it be one that a reader could have.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import expect
+
+from browser import lab, server
+
+NOTEBOOK = "analysis.ipynb"
+POLICY = """\
+version: 1
+filesystem_policy:
+  include_workdir: true
+  read_only: [/usr, /proc, {home}/datasets]
+  read_write: [{home}/results]
+landlock:
+  compatibility: hard_requirement
+"""
+
+
+def main(picture: Path, home: Path) -> None:
+    """Let a notebook show its policy and be refused a key, in JupyterLab, and photograph that."""
+    path = shutil.which("chromium")
+    if path is None:
+        sys.exit("no chromium on PATH")
+    with server.running(home) as jupyterlab, lab.chromium(path) as browser:
+        furnish(home, jupyterlab.notebooks)
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, device_scale_factor=1.5)
+        page.goto(f"{jupyterlab.url}lab/tree/{NOTEBOOK}?reset&token={jupyterlab.token}")
+        lab.wait_until_idle(page, "OpenShell GPU")
+        page.keyboard.press("Control+b")
+        expect(page.locator("#jp-left-stack")).to_be_hidden()
+        lab.run_cell(page, "%policy show")
+        lab.run_cell(page, f"!cat {home}/.ssh/id_ed25519")
+        page.screenshot(path=picture)
+        jupyterlab.end_sessions()
+
+
+def furnish(home: Path, notebooks: Path) -> None:
+    """Give the user a policy, the folders that it names, a key and a notebook."""
+    for folder in ("datasets", "results", ".ssh", ".config/openshell"):
+        (home / folder).mkdir(parents=True)
+    (home / ".config" / "openshell" / "policy.yaml").write_text(POLICY.format(home=home))
+    (home / ".ssh" / "id_ed25519").write_text("a key\n")
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell()],
+        metadata={"kernelspec": {"name": "openshell-gpu", "display_name": "OpenShell GPU", "language": "python"}},
+    )
+    nbformat.write(notebook, notebooks / NOTEBOOK)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

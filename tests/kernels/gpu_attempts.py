@@ -1,0 +1,62 @@
+"""Runs a confined kernel where this script is run, and prints as JSON what it could do with the GPUs and /proc."""
+
+import json
+import sys
+
+from support import kernels
+
+ATTEMPTS = """
+import errno, fcntl, json, os, subprocess, sys, termios, threading
+
+def attempt(function):
+    try:
+        return function() or "ok"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def node(path):
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
+    finally:
+        os.close(fd)
+
+def comm():
+    with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as stream:
+        stream.write("renamed")
+
+def in_thread(function):
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(attempt(function)))
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+CHILD = '''
+import errno, threading
+try:
+    open(f"/proc/self/task/{threading.get_native_id()}/comm", "w").write("renamed")
+    print("ok")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+'''
+nodes = ["nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"]
+print(json.dumps({
+    "nodes": {name: attempt(lambda: node("/dev/" + name)) for name in nodes},
+    "comm": attempt(comm),
+    "comm in a thread": in_thread(comm),
+    "comm in a child": subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True).stdout.strip(),
+    "create in proc": attempt(lambda: open("/proc/new", "x")),
+}))
+"""
+
+
+def main():
+    with kernels.started(cwd=sys.argv[1]) as kernel:
+        outcome = json.loads(kernel.run(ATTEMPTS).text)
+        outcome["snapshot"] = json.loads(kernel.run("%policy show --json").text)
+        outcome["text"] = kernel.run("%policy show").text
+    json.dump(outcome, sys.stdout)
+
+
+main()

@@ -1,0 +1,64 @@
+"""A folder is granted without being asked only if nothing that unconfined programs obey lies in it."""
+
+import os
+
+import pytest
+
+from openshell_kernel.server import places
+from openshell_kernel.server.interpreter import Interpreter
+
+
+@pytest.fixture
+def home(tmp_path):
+    for name in ("home/notebooks", "home/.ssh/sub", "venv/lib", "src/package", "linked", "policies"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home/to-secrets").symlink_to(tmp_path / "home/.ssh")
+    (tmp_path / "home/to-root").symlink_to("/")
+    return tmp_path / "home"
+
+
+def refusal(home, folder):
+    base = home.parent
+    python = Interpreter(
+        executable=str(base / "venv/bin/python"),
+        version="3.11.0",
+        prefixes=(str(base / "venv"),),
+        import_path=(str(base / "src"),),
+        editable=(),
+        user_site="",
+    )
+    protected = places.protected([python], [str(base / "policies/policy.yaml")], home=str(home))
+    return places.refuse_writing(os.path.join(base, folder), protected, home=str(home))
+
+
+@pytest.mark.parametrize("folder", ["home/notebooks", "linked", "src/package"])
+def test_a_folder_of_its_own_is_safe(home, folder):
+    assert refusal(home, folder) == ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        pytest.param("/", "root of the file system", id="the root"),
+        pytest.param("home", "your home directory", id="the home directory"),
+        pytest.param(".", "holds your home directory", id="a parent of the home directory"),
+        pytest.param("home/.ssh", "credentials", id="a folder of credentials"),
+        pytest.param("home/.ssh/sub", "credentials", id="a folder inside one"),
+        pytest.param("home/to-secrets", "credentials", id="a link to one"),
+        pytest.param("home/to-root", "root of the file system", id="a link to the root"),
+        pytest.param("venv", "Python environment", id="the Python environment"),
+        pytest.param("venv/lib", "Python environment", id="a folder inside the Python environment"),
+        pytest.param("src", "Python environment", id="a folder that Python imports from"),
+        pytest.param("policies", "openshell_kernel's own", id="the folder of the policy"),
+        pytest.param("missing", "not a folder", id="a folder that does not exist"),
+    ],
+)
+def test_an_unsafe_folder_is_refused_with_its_reason(home, folder, reason):
+    assert reason in refusal(home, folder)
+
+
+def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
+    assert not (home / ".aws").exists()
+    assert "holds" in refusal(home, "home") or "home directory" in refusal(home, "home")
+    (home / ".aws").mkdir()
+    assert ".aws" in refusal(home, "home/.aws")
