@@ -45,10 +45,10 @@ GPU = (
     reading("/usr/lib/wsl", "the driver's libraries under WSL2"),
     writing("/dev/nvidiactl", "the driver's control node: without it neither CUDA nor NVML starts", DEVICE_RIGHTS),
     writing("/dev/nvidia-uvm", "unified memory: without it cuInit fails", DEVICE_RIGHTS),
-    writing("/dev/nvidia-uvm-tools", "unified memory: drivers from 570 on fail with error 304 without it", DEVICE_RIGHTS),
+    writing("/dev/nvidia-uvm-tools", "unified memory: from driver 570 on, error 304 without it", DEVICE_RIGHTS),
     writing("/dev/nvidia-modeset", "display and Vulkan contexts of the driver", DEVICE_RIGHTS),
     writing("/dev/dxg", "the GPU under WSL2", DEVICE_RIGHTS),
-    writing("/proc", "CUDA names its threads in /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304", PROC_WRITE_RIGHTS),
+    writing("/proc", "CUDA writes /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304", PROC_WRITE_RIGHTS),
 )  # fmt: skip
 """OpenShell's GPU baseline, without the numbered nodes, which discovery adds."""
 
@@ -121,6 +121,6 @@ SYSTEM = (
     _data("/dev/random", "random numbers"),
     writing("/dev/ptmx", "!commands run in a pseudo-terminal", _TERMINAL_RIGHTS),
     writing("/dev/pts", "!commands run in a pseudo-terminal", (*_TERMINAL_RIGHTS, "read_dir")),
-    writing("/dev/shm", "shared memory: multiprocessing, DataLoader workers, NCCL, CUDA", _SHARED_MEMORY_RIGHTS),  # noqa: S108 - it is the kernel's name for shared memory
+    writing("/dev/shm", "shared memory: multiprocessing, DataLoader workers, NCCL, CUDA", _SHARED_MEMORY_RIGHTS),  # noqa: S108 - as Linux names it
 )
-"""The part of the runtime baseline that is the same for every kernel; `openshell_kernel.server.runtime` adds the rest."""
+"""The part of the runtime baseline that every kernel shares; `openshell_kernel.server.runtime` adds the rest."""

@@ -34,7 +34,7 @@ from openshell_kernel.policy.effective import (
 from openshell_kernel.policy.model import FilesystemPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from openshell_kernel.policy.baseline import Need
     from openshell_kernel.policy.model import Policy

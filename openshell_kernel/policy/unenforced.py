@@ -20,7 +20,7 @@ ALWAYS = (
     Unenforced(
         what="system calls and privileges",
         why="no seccomp filter is installed and no capability is dropped: started as root, the notebook is root "
-        "within the rules below",
+        "within these rules",
     ),
     Unenforced(what="CPU, memory and disk space", why="set limits with cgroups, for example in the JupyterHub spawner"),
     Unenforced(
@@ -29,7 +29,8 @@ ALWAYS = (
     ),
     Unenforced(
         what="files in the working directory",
-        why="what the notebook writes there may be run later by you: .git/hooks, .envrc, conftest.py, other notebooks",
+        why="what the notebook writes there may be run later by you: .git/hooks, .envrc, conftest.py, other notebooks, "
+        "and a jupyter_server_config.py if you start Jupyter there",
     ),
 )
 

@@ -129,7 +129,9 @@ print((await process.communicate())[0].decode())
 
 def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_says_so(user):
     with kernels.started(cwd=user) as kernel:
-        assert kernel.run("open('x', 'w')").error.startswith("PermissionError")
+        output = kernel.run("open('x', 'w')")
+        assert output.error.startswith("PermissionError")
+        assert "is not granted: it is your home directory" in output.text
         assert kernel.run("open('.ssh/id_ed25519')").error.startswith("PermissionError")
         shown = " ".join(kernel.run("%policy show").text.split())
         assert "is your home directory; keep the notebook in a folder of its own" in shown

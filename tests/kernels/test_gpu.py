@@ -50,7 +50,9 @@ def rules(outcome):
 @needs_root
 @pytest.mark.parametrize("network", ["", NETWORK], ids=["without network policies", "with network policies"])
 @pytest.mark.parametrize("source", ["built-in", "variable", "user"])
-def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(outcome, user, write_policy, source, network):
+def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(
+    outcome, user, write_policy, source, network
+):
     environment = {}
     if source == "variable":
         path = user / "policy.yaml"
@@ -74,7 +76,10 @@ def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(o
     assert (found["/proc"]["access"], found["/proc"]["origin"]) == ("read_write", "promotion")
     assert set(found["/proc"]["rights"]) == {"read_file", "read_dir", "write_file", "truncate"}
     for name in NODES:
-        assert (found[f"/dev/{name}"]["origin"], "ioctl_dev" in found[f"/dev/{name}"]["rights"]) == ("gpu baseline", True)
+        assert (found[f"/dev/{name}"]["origin"], "ioctl_dev" in found[f"/dev/{name}"]["rights"]) == (
+            "gpu baseline",
+            True,
+        )
     assert "NVIDIA H100" in seen["text"]
     assert "not enforced" in seen["text"].lower()
 

@@ -17,7 +17,6 @@ from openshell_kernel.policy.effective import (
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import Policy
 
-
 NO_GPU = Hardware(status="no_library", detail="")
 TWO_GPUS = Hardware(
     status="ok",

@@ -112,9 +112,7 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
         (
             "a duplicate key is found at every level, whatever its quotes",
             "version: 1\nnetwork_policies: {a: {}, 'a': {}}\n",
-            [
-                "2:27: network_policies.a: duplicate key, already set at line 2, column 20; keep one of the two"
-            ],
+            ["2:27: network_policies.a: duplicate key, already set at line 2, column 20; keep one of the two"],
         ),
         (
             "a merge key is an ordinary key",
@@ -161,9 +159,7 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
         (
             "a core tag that does not fit is refused",
             "version: !!int one\n",
-            [
-                "1:10: version: not a value of the tag tag:yaml.org,2002:int; remove the tag or correct the value"
-            ],
+            ["1:10: version: not a value of the tag tag:yaml.org,2002:int; remove the tag or correct the value"],
         ),
         (
             "infinity is no value",
@@ -178,9 +174,7 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
         (
             "half a surrogate pair is no character",
             'version: "\\ud800"',
-            [
-                "1:10: version: contains half a surrogate pair, which is not a character; write the character itself"
-            ],
+            ["1:10: version: contains half a surrogate pair, which is not a character; write the character itself"],
         ),
         (
             "a control character is refused",
@@ -238,8 +232,7 @@ def test_a_violation_of_yaml_or_schema_names_its_place(case, text, expected):
         ),
         (
             "a billion laughs",
-            "a0: &a0 [x]\n"
-            + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)),
+            "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)),
             "more than 100000 values, aliases written out",
         ),
         ("a number of many digits", "version: " + "1" * 100_000, "not a number that JSON can hold"),
@@ -473,8 +466,7 @@ YAML_ISH = st.lists(
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), WORDS),
     lambda children: (
-        st.lists(children, max_size=4)
-        | st.dictionaries(st.one_of(WORDS, st.text(max_size=4)), children, max_size=4)
+        st.lists(children, max_size=4) | st.dictionaries(st.one_of(WORDS, st.text(max_size=4)), children, max_size=4)
     ),
     max_leaves=20,
 )
@@ -498,8 +490,7 @@ POLICIES = st.fixed_dictionaries(
         "process": st.fixed_dictionaries(
             {},
             optional={
-                key: st.integers(1, 4294967294).map(str) | st.just("sandbox")
-                for key in ("run_as_user", "run_as_group")
+                key: st.integers(1, 4294967294).map(str) | st.just("sandbox") for key in ("run_as_user", "run_as_group")
             },
         ),
         "network_middlewares": st.dictionaries(

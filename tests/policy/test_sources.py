@@ -127,13 +127,9 @@ def test_a_named_source_that_is_not_there_is_an_error_and_never_passed_over(case
 
 
 @pytest.mark.parametrize("path", [HOME, SYSTEM])
-@pytest.mark.parametrize(
-    "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
-)
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
 def test_a_folder_that_cannot_be_searched_is_an_error_because_it_may_hold_a_stricter_policy(path, error):
-    with pytest.raises(
-        PolicyError, match=f"{path} .*cannot tell whether a policy is there: {error.strerror}"
-    ):
+    with pytest.raises(PolicyError, match=f"{path} .*cannot tell whether a policy is there: {error.strerror}"):
         search(failures={path: error})
 
 

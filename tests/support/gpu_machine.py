@@ -32,8 +32,7 @@ def make_devices():
     os.symlink("/proc/self/fd", f"{new}/fd")
     number = os.stat("/dev/null").st_rdev
     for name in NODES:
-        os.mknod(f"{new}/{name}", 0o20666, number)
-        os.chmod(f"{new}/{name}", 0o666)
+        os.mknod(f"{new}/{name}", 0o20600, number)
     mount("--bind", new, "/dev")
 
 

@@ -1,0 +1,183 @@
+"""`%policy`: what this kernel may do, and why.
+
+An IPython extension that every OpenShell kernel loads as it starts, so it imports next to nothing until it is
+asked. It runs inside the sandbox: it reports what was recorded at launch and attests nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from openshell_kernel.errors import SnapshotError
+from openshell_kernel.kernel import memfd
+from openshell_kernel.kernel.completion import COMMANDS, OPTIONS, complete
+
+if TYPE_CHECKING:
+    from openshell_kernel.kernel.snapshot import Snapshot
+
+HELP = """\
+%policy show          what this kernel is allowed, where each rule came from, and what is not enforced
+%policy show --json   the same for programs
+%policy show --yaml   a policy file that loads again and gives the same sandbox
+%policy why PATH      whether PATH may be read, written and executed, by which rule, or what to add
+"""
+UNCONFINED = """\
+This kernel is not confined by OpenShell: no policy applies to it, only ordinary file permissions.
+To start a confined one, pick "OpenShell GPU" in JupyterLab's launcher, or run
+    jupyter console --kernel openshell-gpu
+"""
+
+
+def load_ipython_extension(ip: Any) -> None:  # noqa: ANN401 - IPython has no types that mypy may follow
+    """Register `%policy` and its completion; called by IPython."""
+    ip.register_magic_function(policy, "line", "policy")
+    if complete not in ip.Completer.custom_matchers:
+        ip.Completer.custom_matchers.append(complete)
+    warning = _prepare()
+    if warning:
+        _print_before_first_cell(ip, warning)
+
+
+def policy(line: str) -> None:
+    """Show what this kernel may do, and why: `%policy` alone lists the commands."""
+    command, _, rest = line.strip().partition(" ")
+    if command in ("", "help", "--help", "-h"):
+        print(HELP, end="")  # noqa: T201
+    elif command == "show":
+        _show(rest.split())
+    elif command == "why":
+        _why(rest)
+    else:
+        raise UsageError(f"%policy has no command {command!r}{_closest(command, COMMANDS)}; %policy alone shows help")
+
+
+class PolicyDisplay:
+    """A snapshot, as notebooks and terminals show it.
+
+    There is no `application/json` in it: JupyterLab would show that as a tree instead of the HTML.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from openshell_kernel.kernel import render_html, render_text  # noqa: PLC0415
+
+        return {
+            "text/plain": render_text.render(self._snapshot),
+            "text/html": render_html.render(self._snapshot),
+        }
+
+
+def _show(options: list[str]) -> None:
+    for option in options:
+        if option not in OPTIONS:
+            raise UsageError(f"%policy show has no option {option!r}{_closest(option, OPTIONS)}")
+    if len(set(options)) > 1:
+        raise UsageError("%policy show prints one format at a time: --json or --yaml")
+    snapshot = _snapshot()
+    if snapshot is None:
+        if options:
+            raise UsageError("this kernel is not confined by OpenShell: there is no policy to print")
+        print(UNCONFINED, end="")  # noqa: T201
+    elif "--json" in options:
+        import json  # noqa: PLC0415
+
+        print(json.dumps(snapshot.to_json(), indent=2))  # noqa: T201
+    elif "--yaml" in options:
+        from openshell_kernel.kernel import policy_file  # noqa: PLC0415
+
+        print(policy_file.render(snapshot), end="")  # noqa: T201
+    else:
+        from IPython.display import display  # noqa: PLC0415
+
+        display(PolicyDisplay(snapshot))
+
+
+def _why(argument: str) -> None:
+    path = _path(argument)
+    snapshot = _snapshot()
+    if snapshot is None:
+        print(UNCONFINED, end="")  # noqa: T201
+        return
+    from openshell_kernel.kernel import permissions, render_text  # noqa: PLC0415
+    from openshell_kernel.policy.explain import why  # noqa: PLC0415
+
+    print(render_text.render_why(snapshot, permissions.annotate(why(snapshot.effective, path))), end="")  # noqa: T201
+
+
+def _path(argument: str) -> str:
+    import shlex  # noqa: PLC0415
+
+    try:
+        words = shlex.split(argument)
+    except ValueError as error:
+        raise UsageError(f"%policy why: {str(error).lower()} in {argument.strip()!r}") from None
+    if not words:
+        raise UsageError("%policy why needs a path, as in: %policy why ~/data")
+    if len(words) > 1:
+        raise UsageError(f'%policy why takes one path; quote one with spaces: %policy why "{argument.strip()}"')
+    if "\0" in words[0]:
+        raise UsageError("%policy why: no path holds a null character")
+    return os.path.abspath(os.path.expanduser(words[0]))
+
+
+def _closest(word: str, known: tuple[str, ...]) -> str:
+    import difflib  # noqa: PLC0415
+
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"; did you mean {matches[0]!r}?" if matches else f" (there is: {', '.join(known)})"
+
+
+def _snapshot() -> Snapshot | None:
+    try:
+        fd = memfd.descriptor(os.environ)
+        if fd is None:
+            return None
+        from openshell_kernel.kernel import snapshot  # noqa: PLC0415
+
+        return snapshot.read(fd)
+    except SnapshotError as error:
+        raise UsageError(f"the record of this sandbox cannot be read: {error}") from None
+
+
+def _prepare() -> str:
+    """Keep the snapshot from the kernel's own children, and return what to warn of.
+
+    Looks at single fields of the JSON instead of building the typed values: importing those takes too long here.
+    """
+    try:
+        fd = memfd.descriptor(os.environ)
+        if fd is None:
+            return ""
+        content = memfd.read_sealed(fd)
+        os.set_inheritable(fd, False)
+    except SnapshotError as error:
+        return f"WARNING: the record of this sandbox cannot be read: {error}"
+    import json  # noqa: PLC0415
+
+    try:
+        record = json.loads(content)
+        if record["confinement"]["enforced"] is not True:
+            reason = str(record["confinement"]["reason"])
+            return f"WARNING: OpenShell does NOT confine this kernel: {reason}. `%policy show` says more."
+        for skipped in record["effective"]["skipped"]:
+            if skipped["origin"] == "workdir":
+                return f"OpenShell: this notebook's folder {skipped['path']} is not granted: {skipped['why']}."
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "WARNING: the record of this sandbox is damaged; `%policy show` says more"
+    return ""
+
+
+def _print_before_first_cell(ip: Any, warning: str) -> None:  # noqa: ANN401
+    """Print where it is seen: nobody listens yet to what a kernel prints while it starts."""
+
+    def warn(*_: object) -> None:
+        ip.events.unregister("pre_run_cell", warn)
+        print(warning, file=sys.stderr)  # noqa: T201
+
+    ip.events.register("pre_run_cell", warn)

@@ -1,0 +1,64 @@
+"""The sealed memory file that holds the snapshot: finding and reading it.
+
+On the kernel's start path: imports nothing that Python has not loaded anyway.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from openshell_kernel.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "OPENSHELL_SNAPSHOT_FD"
+SIZE_LIMIT = 16 * 1024 * 1024
+_RESTART = "restart the kernel to record it anew"
+
+
+def descriptor(environ: Mapping[str, str]) -> int | None:
+    """Return the number of the snapshot's descriptor, None outside an OpenShell kernel.
+
+    Raises:
+        SnapshotError: the variable is set and is not a number.
+    """
+    value = environ.get(VARIABLE)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 10):  # noqa: PLR2004 - what fits into a C int
+        raise SnapshotError(f"{VARIABLE}={value[:40]!r} is not the number of a file descriptor; {_RESTART}")
+    return int(value)
+
+
+def read_sealed(fd: int) -> bytes:
+    """Return the whole content of a memory file that nobody can alter any more.
+
+    Raises:
+        SnapshotError: it is closed, is something else, is not fully sealed or is too large.
+    """
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    try:
+        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & seals != seals:
+            raise SnapshotError(f"descriptor {fd} is not sealed, so anyone could have altered it; {_RESTART}")
+        size = os.fstat(fd).st_size
+        if size > SIZE_LIMIT:
+            raise SnapshotError(f"descriptor {fd} holds {size} bytes, more than {SIZE_LIMIT}; {_RESTART}")
+        return _read(fd, size)
+    except OSError as error:
+        raise SnapshotError(
+            f"descriptor {fd} is not the sealed record of the sandbox ({error.strerror}); {_RESTART}"
+        ) from None
+
+
+def _read(fd: int, size: int) -> bytes:
+    """Read by position: whoever shares the descriptor may have moved its offset."""
+    content = bytearray()
+    while len(content) < size:
+        piece = os.pread(fd, size - len(content), len(content))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)

@@ -1,0 +1,162 @@
+"""Snapshot and verdicts as plain text, for terminals and for readers that show no HTML."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from openshell_kernel.kernel.view import DISCLAIMER, Fold, Remark, Row, Section, View, build, label
+from openshell_kernel.policy.effective import Access
+from openshell_kernel.policy.explain import Remedy, Verdict, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openshell_kernel.kernel.snapshot import Snapshot
+
+_WIDTH = 100
+_PATH_COLUMN = 36
+BUILT_IN = "(built-in policy)"
+"""How the source of a policy ends that is a file of this package, and not to be edited."""
+
+
+def render(snapshot: Snapshot) -> str:
+    """Return what `%policy show` says in a terminal."""
+    return "\n".join(_lines(build(snapshot))) + "\n"
+
+
+def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...]) -> str:
+    """Return what `%policy why` says."""
+    first = verdicts[0]
+    lines = []
+    if not snapshot.confinement.enforced:
+        lines += _wrapped(
+            f"NOT enforced: {snapshot.confinement.reason or 'the reason was not recorded'} "
+            "Only ordinary file permissions restrict this kernel. The policy would say:"
+        )
+        lines.append("")
+    target = f" -> {printable(first.real)}" if first.real != first.path else ""
+    lines.append(f"{printable(first.path)}{target}: {first.kind.value if first.kind else 'does not exist'}")
+    for verdict in verdicts:
+        lines += _verdict(verdict)
+    lines += _remedies(verdicts, snapshot.effective.source)
+    lines += [
+        "",
+        *_wrapped("Landlock's rules, as recorded at launch. Ordinary file permissions apply as well."),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(verdict: Verdict) -> Iterable[str]:
+    allowed = "allowed" if verdict.allowed else "refused"
+    yield f"  {verdict.action.value:<10} {allowed}   {verdict.meaning}"
+    rule = verdict.rule
+    if rule and verdict.allowed:
+        path = printable(rule.resolved or rule.path)
+        text = f"by {path} ({_access(rule.access)}, {label(rule.origin)}): {rule.reason}"
+    elif rule:
+        path = printable(rule.resolved or rule.path)
+        text = f"{path} ({_access(rule.access)}, {label(rule.origin)}) covers it, and does not grant this"
+    else:
+        text = "no rule covers it"
+    yield from _wrapped(text, "             ")
+    for note in verdict.notes:
+        yield from _wrapped(note, "             ")
+
+
+def _remedies(verdicts: tuple[Verdict, ...], source: str) -> Iterable[str]:
+    """Reading and executing have the same remedy, which is given once."""
+    actions: dict[Remedy, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.remedy:
+            actions.setdefault(verdict.remedy, []).append(verdict.action.value)
+    for remedy, names in actions.items():
+        yield ""
+        yield f"To allow {' and '.join(names)}, add to the policy:"
+        yield from (f"    {line}" for line in remedy.yaml.splitlines())
+        if remedy.advice:
+            yield from _wrapped(remedy.advice)
+    if actions:
+        yield ""
+        yield from _wrapped(_where(source))
+
+
+def _where(source: str) -> str:
+    if source.endswith(BUILT_IN):
+        return (
+            "This kernel has the built-in policy. Make one of your own of it, outside of the sandbox: put what "
+            "`%policy show --yaml` prints, with this added, into ~/.config/openshell/policy.yaml and restart."
+        )
+    return f"The policy is {source}. Change it outside of the sandbox, and restart the kernel."
+
+
+def _lines(view: View) -> Iterable[str]:
+    yield from _wrapped(f"OpenShell policy, as recorded at launch, {view.started}")
+    yield from _wrapped(f"{view.status}: {view.explanation}")
+    for layer in view.layers:
+        yield from _wrapped(f"[{'x' if layer.active else ' '}] {layer.name}: {layer.detail}", "  ")
+    yield ""
+    for name, value in (*view.facts, ("GPUs", view.gpu_summary)):
+        yield f"{name:<8} {printable(value)}"
+    for card in view.gpus:
+        yield printable(f"{'':8} {', '.join((card.title, *card.facts))}")
+    yield from _remarks("Remarks", view.remarks)
+    for section in view.sections:
+        yield from _section(section)
+    yield from _remarks("Not enforced", view.unenforced)
+    yield from _remarks("Not applied", view.skipped)
+    yield ""
+    yield from _wrapped(DISCLAIMER)
+
+
+def _section(section: Section) -> Iterable[str]:
+    yield from _heading(f"{section.title} ({section.count})")
+    for row in section.rows:
+        yield _rule(row, "  ")
+        yield from _wrapped(f"{row.origin}: {row.reason}", "      ")
+    for fold in section.folds:
+        yield from _fold(fold)
+
+
+def _fold(fold: Fold) -> Iterable[str]:
+    """Rows of one origin come with few reasons: each reason once, then the rows that it holds for."""
+    yield f"  {fold.title} ({len(fold.rows)}):"
+    reason = ""
+    for row in fold.rows:
+        if row.reason != reason:
+            yield from _wrapped(f"# {row.reason}", "    ")
+            reason = row.reason
+        yield _rule(row, "    ")
+
+
+def _rule(row: Row, indent: str) -> str:
+    tag = f" ({row.tag})" if row.tag else ""
+    target = f" -> {printable(row.target)}" if row.target else ""
+    return f"{indent}{printable(row.path) + target + tag:<{_PATH_COLUMN}} {row.may}"
+
+
+def _remarks(title: str, remarks: tuple[Remark, ...]) -> Iterable[str]:
+    if remarks:
+        yield from _heading(title)
+    for remark in remarks:
+        about = " ".join(part for part in (remark.label, printable(remark.subject)) if part)
+        yield from _wrapped(f"{about}: {remark.text}", "  ")
+
+
+def _heading(title: str) -> tuple[str, ...]:
+    return ("", title, "-" * len(title))
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        printable(" ".join(text.split())),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _access(access: Access) -> str:
+    return "read-only" if access is Access.READ_ONLY else "read-write"

@@ -1,0 +1,46 @@
+"""A driver library that stands in for NVIDIA's: compiled from tests/gpu/fake_nvml.c, told by a file beside it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "gpu" / "fake_nvml.c"
+NAME = "libnvidia-ml.so.1"
+
+
+def build(folder: Path) -> Path:
+    """Compile the library into a folder; return the folder, for LD_LIBRARY_PATH. `configure` it before its use."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (cc): the fake driver library cannot be built")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{NAME}", "-o"]
+    subprocess.run([*command, folder / NAME, SOURCE, "-ldl"], check=True)
+    return folder
+
+
+def configure(folder: Path, *directives: str) -> None:
+    """Say what the library in a folder answers, from its next use on; fake_nvml.c lists the directives."""
+    (folder / "gpus.conf").write_text("".join(f"{line}\n" for line in directives), errors="surrogateescape")
+
+
+def gpu(
+    minor: int,
+    *,
+    uuid: str = "",
+    name: str = "NVIDIA H100 80GB HBM3",
+    memory: int = 80 << 30,
+    pci: str = "",
+) -> str:
+    """Return the directive for one GPU; the first is NVML's GPU 0, whatever its minor."""
+    uuid = uuid or f"GPU-00000000-0000-0000-0000-{minor:012d}"
+    pci = pci or f"00000000:{0x60 + minor:02X}:00.0"
+    return f"gpu minor={minor} uuid={uuid} memory={memory} pci={pci} name={name}"
+
+
+def calls(folder: Path, function: str) -> int:
+    """Return how many times a function of the library in a folder was called."""
+    log = folder / "calls.log"
+    return log.read_text().splitlines().count(function) if log.exists() else 0

@@ -1,0 +1,367 @@
+"""Discovery gives an inventory whatever the driver does; the real pynvml talks to a driver library made for tests."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+from fakes import nvml as fake
+
+from openshell_kernel.gpu import discovery, nvml
+from openshell_kernel.gpu.inventory import Gpu, Inventory, Status
+
+TWO_GPUS = (fake.gpu(3, pci="00000000:65:00.0"), fake.gpu(0, name="NVIDIA L4", memory=24 << 30, pci="00010000:0A:00.1"))
+FIRST = Gpu(
+    index=0,
+    minor=3,
+    uuid="GPU-00000000-0000-0000-0000-000000000003",
+    name="NVIDIA H100 80GB HBM3",
+    memory=80 << 30,
+    pci_address="0000:65:00.0",
+)
+SECOND = Gpu(
+    index=1,
+    minor=0,
+    uuid="GPU-00000000-0000-0000-0000-000000000000",
+    name="NVIDIA L4",
+    memory=24 << 30,
+    pci_address="10000:0a:00.1",
+)
+NODES = ("/dev/nvidia0", "/dev/nvidia3", "/dev/nvidia-uvm", "/dev/nvidiactl")
+INIT = "nvmlInitWithFlags"
+LONG = 60.0
+
+
+def discover(library, root, *directives, **arguments):
+    """Ask a library that follows these directives, past any answer of another test."""
+    if directives:
+        fake.configure(library, *directives)
+    arguments = {"timeout": LONG, "cache": discovery.Cache(), **arguments}
+    return asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
+
+
+def has_no_children():
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def test_gpus_are_told_with_versions_and_nodes(library, root):
+    assert discover(library, root, "driver 570.86.15", "cuda 12080", *TWO_GPUS) == Inventory(
+        status=Status.OK,
+        detail="2 GPUs",
+        driver_version="570.86.15",
+        cuda_version="12.8",
+        gpus=(FIRST, SECOND),
+        nodes=NODES,
+    )
+
+
+def test_the_public_function_finds_the_same(library, root):
+    fake.configure(library, *TWO_GPUS)
+    found = asyncio.run(nvml.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, timeout=LONG))
+    assert (found.status, found.cuda_version, found.gpus) == (Status.OK, "13.0", (FIRST, SECOND))
+
+
+def test_without_a_library_the_nodes_still_count(tmp_path, root):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    found = discover(folder, root)
+    if found.status is not Status.NO_LIBRARY:
+        pytest.skip("this machine has an NVIDIA driver library of its own")
+    assert (found.gpus, found.nodes, found.present) == ((), NODES, True)
+    assert "install the NVIDIA driver" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param(9, (Status.NO_DRIVER, "modprobe nvidia"), id="driver not loaded"),
+        pytest.param(18, (Status.VERSION_MISMATCH, "restart the machine"), id="library and driver differ"),
+        pytest.param(4, (Status.NO_PERMISSION, "/run/nvidia-persistenced"), id="insufficient permissions"),
+        pytest.param(999, (Status.ERROR, "Unknown Error"), id="unknown error"),
+        pytest.param(777, (Status.ERROR, "only the driver library knows"), id="an error newer than pynvml"),
+    ],
+)
+@pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2"])
+def test_an_error_of_nvml_is_a_status_with_its_remedy(library, root, function, code, expected):
+    status, remedy = expected
+    found = discover(library, root, f"fail {function} {code}", *TWO_GPUS)
+    assert (found.status, found.gpus, found.nodes, found.present) == (status, (), NODES, True)
+    assert remedy in found.detail
+
+
+def test_a_lost_gpu_keeps_its_index_and_does_not_hide_the_others(library, root):
+    found = discover(library, root, "fail nvmlDeviceGetHandleByIndex_v2 15 0", *TWO_GPUS)
+    assert (found.status, found.gpus) == (Status.INCOMPLETE, (Gpu(index=0), SECOND))
+    assert "GPU 0: GPU is lost" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        ("nvmlDeviceGetMinorNumber", "minor"),
+        ("nvmlDeviceGetUUID", "uuid"),
+        ("nvmlDeviceGetName", "name"),
+        ("nvmlDeviceGetMemoryInfo", "memory"),
+        ("nvmlDeviceGetPciInfo_v3", "pci_address"),
+    ],
+)
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param((15, Status.INCOMPLETE), id="lost while it was asked"),
+        pytest.param((13, Status.OK), id="a driver without the function"),
+        pytest.param((3, Status.OK), id="not supported"),
+    ],
+)
+def test_a_field_that_cannot_be_told_is_none_and_the_rest_stays(library, root, function, field, outcome):
+    code, status = outcome
+    found = discover(library, root, f"fail {function} {code} 1", *TWO_GPUS)
+    assert (found.status, found.gpus) == (status, (FIRST, replace(SECOND, **{field: None})))
+
+
+@pytest.mark.parametrize("function", ["nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2"])
+def test_gpus_are_told_without_a_version(library, root, function):
+    found = discover(library, root, f"fail {function} 13", *TWO_GPUS)
+    versions = {"nvmlSystemGetDriverVersion": found.driver_version}.get(function, found.cuda_version)
+    assert (found.status, found.gpus, versions) == (Status.OK, (FIRST, SECOND), None)
+
+
+def test_a_name_that_is_no_text_is_left_out(library, root):
+    found = discover(library, root, fake.gpu(0, name="\udcff"))
+    assert (found.status, found.gpus[0].name, found.gpus[0].minor) == (Status.INCOMPLETE, None, 0)
+
+
+@pytest.mark.parametrize("pci", ["65:00.0", "0000:65:00.9", "none"])
+def test_a_bus_id_of_another_form_is_not_passed_on(library, root, pci):
+    assert discover(library, root, fake.gpu(0, pci=pci)).gpus[0].pci_address is None
+
+
+def test_a_gpu_that_this_user_may_not_use_is_left_out(library, root):
+    found = discover(library, root, "fail nvmlDeviceGetHandleByIndex_v2 4 0", *TWO_GPUS)
+    assert (found.status, found.gpus, found.detail) == (Status.OK, (SECOND,), "1 of 2 GPUs are open to this user")
+
+
+def test_a_gpu_that_went_away_after_it_was_counted_is_left_out(library, root):
+    found = discover(library, root, "count 3", *TWO_GPUS)
+    assert (found.status, found.gpus) == (Status.INCOMPLETE, (FIRST, SECOND))
+    assert "GPU 2: Invalid Argument" in found.detail
+
+
+def test_a_gpu_that_came_after_the_count_waits_for_the_next_look(library, root):
+    found = discover(library, root, "count 1", *TWO_GPUS)
+    assert (found.status, found.gpus) == (Status.OK, (FIRST,))
+
+
+def test_a_driver_without_gpus_says_so(library, root):
+    found = discover(library, root, "driver 580.65.06")
+    assert (found.status, found.gpus, found.driver_version) == (Status.OK, (), "580.65.06")
+    assert "has no GPU" in found.detail
+
+
+@pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID"])
+def test_a_call_that_hangs_ends_in_a_status_and_leaves_no_process(library, root, function):
+    found = discover(library, root, f"hang {function}", *TWO_GPUS, timeout=0.5)
+    assert (found.status, found.nodes, found.present) == (Status.TIMEOUT, NODES, True)
+    assert "0.5 s" in found.detail
+    assert has_no_children()
+
+
+def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
+    fake.configure(library, f"hang {INIT}")
+
+    async def both():
+        asking = asyncio.create_task(
+            discovery.discover(
+                root=root, environ={"LD_LIBRARY_PATH": str(library)}, timeout=0.5, cache=discovery.Cache()
+            )
+        )
+        await asyncio.sleep(0)
+        return asking.done(), await asking
+
+    done, found = asyncio.run(both())
+    assert (done, found.status) == (False, Status.TIMEOUT)
+
+
+def test_a_child_that_nobody_waits_for_ends_by_itself(library):
+    fake.configure(library, f"hang {INIT}")
+    orphan = subprocess.run(
+        [*discovery.COMMAND, "0.2"],
+        env={"LD_LIBRARY_PATH": str(library)},
+        capture_output=True,
+        check=False,
+    )
+    assert (orphan.returncode, orphan.stdout) == (-signal.SIGALRM, b"")
+
+
+def test_a_crash_of_the_driver_library_is_a_status(library, root):
+    found = discover(library, root, "crash nvmlDeviceGetName", *TWO_GPUS)
+    assert (found.status, found.gpus, found.nodes) == (Status.CRASHED, (), NODES)
+    assert "SIGSEGV" in found.detail
+    assert has_no_children()
+
+
+def test_a_driver_library_that_ends_the_process_is_an_error(library, root):
+    found = discover(library, root, f"quit {INIT}", *TWO_GPUS)
+    assert (found.status, found.nodes) == (Status.ERROR, NODES)
+    assert "exit status 0" in found.detail
+
+
+def test_what_the_driver_library_prints_does_not_get_into_the_answer(library, root):
+    assert discover(library, root, f"print {INIT}", "print nvmlDeviceGetName", *TWO_GPUS).gpus == (FIRST, SECOND)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "garbage",
+        "[]",
+        "1",
+        "null",
+        "{}",
+        '{"status": "ok"}',
+        '{"status": "odd", "detail": "", "gpus": [], "nodes": []}',
+        '{"status": "ok", "detail": "", "gpus": [1], "nodes": []}',
+        "\udcff",
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(library, root, text):
+    output = f"import os; os.write(1, {os.fsencode(text)!r})"
+    found = discover(library, root, command=(sys.executable, "-I", "-c", output))
+    assert (found.status, found.gpus, found.nodes) == (Status.ERROR, (), NODES)
+
+
+def test_why_the_child_could_not_answer_is_told(library, root):
+    found = discover(library, root, command=(sys.executable, "-I", "-m", "no.such.module"))
+    assert found.status is Status.ERROR
+    assert "no.such.module" in found.detail
+
+
+def test_a_child_that_cannot_be_started_is_an_error(library, root):
+    found = discover(library, root, command=("/no/such/python",))
+    assert found.status is Status.ERROR
+    assert "/no/such/python" in found.detail
+
+
+def test_the_child_gets_the_search_path_and_no_secret():
+    environ = {
+        "LD_LIBRARY_PATH": "/opt/driver:.::relative;/opt/other;also/relative",
+        "PATH": "/usr/bin",
+        "LANG": "C.UTF-8",
+        "LD_PRELOAD": "/tmp/x.so",
+        "JUPYTER_TOKEN": "secret",
+    }
+    assert discovery.environment(environ) == {
+        "LD_LIBRARY_PATH": "/opt/driver:/opt/other",
+        "PATH": "/usr/bin",
+        "LANG": "C.UTF-8",
+    }
+    assert discovery.environment({"LD_LIBRARY_PATH": ":."}) == {}
+
+
+def test_the_child_is_started_with_that_environment_only(library, root, tmp_path):
+    seen = tmp_path / "seen.json"
+    code = f"import json, os; json.dump([os.getcwd(), sorted(os.environ)], open({str(seen)!r}, 'w'))"
+    discover(library, root, command=(sys.executable, "-I", "-c", code))
+    cwd, names = json.loads(seen.read_text())
+    assert (cwd, set(names) - {"LC_CTYPE"}) == ("/", {"LD_LIBRARY_PATH"})
+
+
+def test_an_answer_holds_until_the_nodes_change(library, root):
+    cache = discovery.Cache()
+    assert discover(library, root, TWO_GPUS[0], cache=cache).gpus == (FIRST,)
+    assert discover(library, root, *TWO_GPUS, cache=cache).gpus == (FIRST,)
+    (root / "dev/nvidia1").touch()
+    found = discover(library, root, cache=cache)
+    assert (found.gpus, "/dev/nvidia1" in found.nodes) == ((FIRST, SECOND), True)
+
+
+def test_an_answer_holds_until_the_loader_finds_other_libraries(library, root):
+    (root / "etc").mkdir()
+    cache = discovery.Cache()
+    discover(library, root, TWO_GPUS[0], cache=cache)
+    (root / "etc/ld.so.cache").touch()
+    assert discover(library, root, *TWO_GPUS, cache=cache).gpus == (FIRST, SECOND)
+
+
+def test_an_answer_is_for_one_search_path_only(library, root, tmp_path):
+    cache = discovery.Cache()
+    discover(library, root, *TWO_GPUS, cache=cache)
+    assert discover(tmp_path, root, cache=cache).gpus != (FIRST, SECOND)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [f"hang {INIT}", f"crash {INIT}", f"fail {INIT} 999", f"fail {INIT} 4", "fail nvmlDeviceGetHandleByIndex_v2 15 0"],
+)
+def test_trouble_that_may_pass_is_looked_at_again(library, root, trouble):
+    cache = discovery.Cache()
+    assert discover(library, root, trouble, *TWO_GPUS, cache=cache, timeout=0.5).status is not Status.OK
+    assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
+
+
+def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
+    """Asking can load the driver, which makes nodes: the answer tells them and the next caller asks again."""
+    node, cache = root / "dev/nvidia9", discovery.Cache()
+    answer = json.dumps(Inventory(status=Status.OK, detail="").to_json())
+    code = f"print({answer!r}); open({str(node)!r}, 'a'); open({str(root / 'asked')!r}, 'a').write('x')"
+    command = (sys.executable, "-I", "-c", code)
+    found = [discover(library, root, cache=cache, command=command) for _ in range(3)]
+    assert all("/dev/nvidia9" in inventory.nodes for inventory in found)
+    assert (root / "asked").read_text() == "xx"
+
+
+def test_all_who_ask_at_once_in_any_loop_share_one_child(library, root):
+    fake.configure(library, *TWO_GPUS)
+    cache, found = discovery.Cache(), []
+
+    async def several():
+        asking = discovery.discover
+        arguments = {"root": root, "environ": {"LD_LIBRARY_PATH": str(library)}, "timeout": LONG, "cache": cache}
+        found.extend(await asyncio.gather(*(asking(**arguments) for _ in range(3))))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(several())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [inventory.gpus for inventory in found] == [(FIRST, SECOND)] * 9
+    assert fake.calls(library, INIT) == 1
+
+
+def test_who_stops_waiting_does_not_stop_the_others(library, root):
+    fake.configure(library, *TWO_GPUS)
+
+    async def one_gives_up():
+        arguments = {"root": root, "environ": {"LD_LIBRARY_PATH": str(library)}, "timeout": LONG}
+        cache = discovery.Cache()
+        impatient, patient = (asyncio.create_task(discovery.discover(**arguments, cache=cache)) for _ in range(2))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        return await asyncio.gather(impatient, patient, return_exceptions=True)
+
+    cancelled, found = asyncio.run(one_gives_up())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert found.gpus == (FIRST, SECOND)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "present"),
+    [
+        pytest.param(("/dev/nvidiactl",), True, id="the control node"),
+        pytest.param(("/dev/dxg",), True, id="WSL2"),
+        pytest.param(("/dev/nvidia0", "/dev/nvidia-uvm"), False, id="no control node: the driver cannot be used"),
+        pytest.param((), False, id="nothing"),
+    ],
+)
+def test_presence_is_decided_by_nodes_as_in_openshell(nodes, present):
+    assert Inventory(status=Status.ERROR, detail="", nodes=nodes).present is present

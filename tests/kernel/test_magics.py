@@ -1,0 +1,313 @@
+"""`%policy` in a real IPython shell, over a real sealed memory file."""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from fakes import snapshots
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from ruamel.yaml import YAML
+
+from openshell_kernel.kernel import magics, memfd, permissions
+from openshell_kernel.kernel.completion import complete
+from openshell_kernel.policy import baseline, loading
+from openshell_kernel.policy.effective import Hardware
+from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.explain import why
+
+
+@pytest.fixture
+def environ(monkeypatch, tmp_path):
+    """The environment and folder of a kernel."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv(memfd.VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+class Shell:
+    """A shell that loaded the extension."""
+
+    def __init__(self):
+        self.ip = InteractiveShell.instance()
+        self.ip.history_manager.enabled = False
+        self.ip.run_line_magic("load_ext", "openshell_kernel.kernel.magics")
+
+    def run(self, cell):
+        with capture_output() as output:
+            output.result = self.ip.run_cell(cell)
+        return output
+
+    def close(self):
+        self.ip.atexit_operations()
+        atexit.unregister(self.ip.atexit_operations)
+        InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def start(environ):
+    """Start shells as the launcher would: with the record in a memory file, or without one."""
+    shells, fds = [], []
+
+    def start_shell(record=None):
+        if record is not None:
+            fds.append(snapshots.memfd(record))
+            environ.setenv(memfd.VARIABLE, str(fds[-1]))
+        shells.append(Shell())
+        return shells[-1]
+
+    yield start_shell
+    for shell in shells:
+        shell.close()
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.fixture
+def shell(start):
+    return start(snapshots.record())
+
+
+def test_alone_it_shows_help(shell):
+    for cell in ("%policy", "%policy help", "%policy --help"):
+        assert "%policy why PATH" in shell.run(cell).stdout
+
+
+def test_show_displays_html_and_text_and_no_json_tree(shell):
+    (output,) = shell.run("%policy show").outputs
+    assert output.data.keys() == {"text/html", "text/plain"}
+    assert "Landlock ABI 7" in output.data["text/html"]
+    assert "Landlock ABI 7" in output.data["text/plain"]
+
+
+def test_show_json_prints_the_whole_record_after_merging(shell):
+    data = json.loads(shell.run("%policy show --json").stdout)
+    assert data["format"] == 1
+    assert data["confinement"]["abi"] == 7
+    assert "/usr/lib/wsl" not in [rule["path"] for rule in data["effective"]["rules"]]
+    assert data["effective"]["skipped"][-1]["why"] == "No such file or directory"
+
+
+def test_show_yaml_prints_a_policy_that_loads_again_with_its_promotion_applied(shell, tmp_path):
+    text = shell.run("%policy show --yaml").stdout
+    (tmp_path / "policy.yaml").write_text(text)
+    loading.load(str(tmp_path / "policy.yaml"))
+    policy = YAML(typ="safe").load(text)
+    assert policy == {
+        "version": 1,
+        "filesystem_policy": {
+            "include_workdir": True,
+            "read_only": ["/usr", "/etc", "/data/imagenet", "/srv/models/weights.safetensors"],
+            "read_write": ["/tmp", "/proc/"],
+        },
+        "landlock": {"compatibility": "hard_requirement"},
+    }
+    assert "#   read_write  /dev/nvidia0  (gpu baseline: the first GPU)" in text
+    assert "# Promoted to read-write: /proc (gpu baseline)" in text
+
+
+@pytest.mark.parametrize("written", ["/proc", "/proc/", "//proc/."])
+def test_the_printed_policy_gives_the_same_sandbox_again(start, tmp_path, written):
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\nfilesystem_policy: {{read_only: [/usr, {written}], read_write: [/srv/out]}}\n")
+    first = enriched(path)
+    assert first.promotions
+    path.write_text(start(snapshots.record(first)).run("%policy show --yaml").stdout)
+    again = enriched(path)
+    assert not again.promotions
+    assert granted(again) == granted(first)
+    assert again.compatibility == first.compatibility
+
+
+def enriched(path):
+    """The effective policy of a file on a machine with a GPU."""
+    hardware = Hardware(status="ok", detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl"))
+    runtime = Runtime(needs=baseline.SYSTEM, workdir="/home/ada/projects/vision")
+    return enrich(loading.load(path), hardware, runtime, source=str(path), exists=lambda _: True)
+
+
+def granted(policy):
+    return {(rule.path, rule.access, frozenset(rule.rights)) for rule in policy.rules}
+
+
+def test_show_yaml_states_what_the_policy_left_to_its_default(start):
+    policy = snapshots.effective(compatibility="best_effort", declared={"version": 1})
+    printed = start(snapshots.record(policy)).run("%policy show --yaml").stdout
+    assert YAML(typ="safe").load(printed) == {"version": 1, "landlock": {"compatibility": "best_effort"}}
+
+
+@pytest.mark.parametrize("written", ["{path}", '"{path}"', "'{path}'", "sub/../file", "~/file", "$place"])
+def test_why_takes_a_path_however_it_is_written(start, environ, tmp_path, written):
+    path = tmp_path / "file"
+    path.touch()
+    (tmp_path / "sub").mkdir()
+    environ.setenv("HOME", str(tmp_path))
+    shell = start(snapshots.record(snapshots.effective(snapshots.rule(str(path), rights=("read_file",)))))
+    shell.ip.user_ns["place"] = str(path)
+    output = shell.run(f"%policy why {written.format(path=path)}").stdout
+    assert output.startswith(f"{path}: file\n  reading    allowed")
+    assert "writing    refused" in output
+
+
+def test_why_takes_a_quoted_path_with_spaces(shell, tmp_path):
+    (tmp_path / "my file").touch()
+    assert f"{tmp_path}/my file: file" in shell.run('%policy why "my file"').stdout
+    assert f"{tmp_path}/my file: file" in shell.run("%policy why my\\ file").stdout
+
+
+def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_allow(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    verdicts = why(snapshots.effective(snapshots.rule(str(path), rights=("read_file",))), str(path))
+    reading, writing, _ = permissions.annotate(verdicts, access=lambda *_: False)
+    assert "Ordinary file permissions refuse it" in reading.notes[-1]
+    assert not any("Ordinary" in note for note in writing.notes)
+    assert permissions.annotate(verdicts, access=lambda *_: True) == verdicts
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("%policy shwo", "did you mean 'show'?"),
+        ("%policy xyzzy", "there is: show, why, help"),
+        ("%policy show --jsn", "did you mean '--json'?"),
+        ("%policy show --json --yaml", "one format at a time"),
+        ("%policy why", "needs a path"),
+        ("%policy why a b", 'quote one with spaces: %policy why "a b"'),
+        ("%policy why 'a", "no closing quotation"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_no_traceback(shell, cell, message):
+    output = shell.run(cell)
+    (line,) = output.stderr.splitlines()
+    assert line.startswith("UsageError: ")
+    assert message in line
+    assert output.stdout == ""
+    assert not output.result.success
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[]", b'{"format": 1}', b"[" * 100_000])
+def test_a_damaged_record_gives_a_warning_and_a_readable_error(start, content):
+    shell = start(content)
+    assert "WARNING" in shell.run("1").stderr
+    output = shell.run("%policy show")
+    assert output.stderr.startswith("UsageError: the record of this sandbox cannot be read: ")
+    assert "Traceback" not in output.stderr
+    assert "restart" in output.stderr
+
+
+def test_a_descriptor_that_is_something_else_is_neither_read_nor_touched(start, environ, tmp_path):
+    with (tmp_path / "other").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        environ.setenv(memfd.VARIABLE, str(file.fileno()))
+        shell = start()
+        assert os.get_inheritable(file.fileno())
+        assert "cannot be read" in shell.run("1").stderr
+
+
+def test_outside_an_openshell_kernel_it_says_how_to_start_one(start):
+    shell = start()
+    assert shell.run("1").stderr == ""
+    for cell in ("%policy show", "%policy why /"):
+        output = shell.run(cell).stdout
+        assert "not confined by OpenShell" in output
+        assert "jupyter console --kernel openshell-gpu" in output
+    assert "no policy to print" in shell.run("%policy show --json").stderr
+
+
+def test_a_kernel_that_is_not_confined_says_so_once_in_the_first_cell(start):
+    shell = start(snapshots.unenforced())
+    first = shell.run("1").stderr
+    assert "does NOT confine this kernel: this kernel was built without Landlock" in first
+    assert shell.run("2").stderr == ""
+
+
+def test_a_confined_kernel_says_nothing_of_its_own_accord(shell):
+    output = shell.run("1")
+    assert output.stderr == ""
+
+
+@pytest.mark.usefixtures("shell")
+def test_children_of_the_kernel_do_not_inherit_the_record():
+    fd = os.environ[memfd.VARIABLE]
+    assert not os.get_inheritable(int(fd))
+    child = subprocess.run(
+        [sys.executable, "-c", "import os, sys; os.fstat(int(sys.argv[1]))", fd],
+        close_fds=False,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Bad file descriptor" in child.stderr
+
+
+def test_loading_it_twice_does_no_harm(shell):
+    shell.ip.run_line_magic("reload_ext", "openshell_kernel.kernel.magics")
+    assert len(shell.run("%policy show").outputs) == 1
+
+
+def completed(shell, typed):
+    """The lines that a front end would offer."""
+    with provisionalcompleter():
+        found = list(shell.ip.Completer.completions(typed, len(typed)))
+    return {typed[: match.start] + match.text + typed[match.end :] for match in found}
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("%policy ", {"%policy show", "%policy why", "%policy help"}),
+        ("%policy sh", {"%policy show"}),
+        ("policy sh", {"policy show"}),
+        ("%policy show --", {"%policy show --json", "%policy show --yaml"}),
+        ("%policy show --y", {"%policy show --yaml"}),
+        ("%policy why {here}/da", {"%policy why {here}/data/"}),
+        ("%policy why da", {"%policy why data/"}),
+        ("%policy why data/", {"%policy why data/a.csv", "%policy why data/b\\ c.csv"}),
+        ("%policy why data/b\\ ", {"%policy why data/b\\ c.csv"}),
+        ('%policy why "data/b ', {'%policy why "data/b c.csv'}),
+        ("%policy why ~/da", {"%policy why ~/data/"}),
+        ("%policy why .hi", {"%policy why .hidden"}),
+    ],
+)
+def test_completion_offers_commands_options_and_paths(shell, environ, tmp_path, typed, expected):
+    environ.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").touch()
+    (tmp_path / "data" / "b c.csv").touch()
+    (tmp_path / ".hidden").touch()
+    assert completed(shell, typed.format(here=tmp_path)) == {line.format(here=tmp_path) for line in expected}
+
+
+@pytest.mark.parametrize("line", ["%policy why /no/such/folder/", "%policy xyz ", "policy = ", "%policy show x", "x"])
+def test_where_it_has_nothing_to_offer_it_leaves_the_line_to_ipython(line):
+    assert complete(SimpleNamespace(text_until_cursor=line))["completions"] == []
+
+
+def test_other_lines_are_completed_as_ever(shell):
+    shell.ip.user_ns["policy_of_mine"] = 1
+    assert "policy_of_mine" in completed(shell, "policy_of_m")
+
+
+def test_loading_imports_none_of_the_machinery_that_showing_needs():
+    """The extension is on every kernel's start path."""
+    code = (
+        "import sys, IPython.core.error, openshell_kernel.kernel.magics as m; "
+        "print([n for n in sys.modules if n.startswith(('openshell_kernel', 'ruamel'))])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert sorted(json.loads(loaded.replace("'", '"'))) == [
+        "openshell_kernel",
+        "openshell_kernel.errors",
+        "openshell_kernel.kernel",
+        "openshell_kernel.kernel.completion",
+        "openshell_kernel.kernel.magics",
+        "openshell_kernel.kernel.memfd",
+    ]
+    assert magics.HELP.count("\n") == 4

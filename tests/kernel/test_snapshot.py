@@ -1,0 +1,175 @@
+"""The snapshot can only be read as the launcher left it; whatever else is there is one readable error."""
+
+import copy
+import fcntl
+import json
+import os
+
+import pytest
+from fakes import snapshots
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openshell_kernel.errors import SnapshotError
+from openshell_kernel.kernel import memfd, snapshot
+from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.policy.explain import Kind
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@pytest.fixture
+def sealed():
+    """Make memory files that are closed after the test."""
+    fds = []
+
+    def make(*args, **kwargs):
+        fds.append(snapshots.memfd(*args, **kwargs))
+        return fds[-1]
+
+    yield make
+    for fd in fds:
+        os.close(fd)
+
+
+def parse(data):
+    return snapshot.parse(json.dumps(data).encode())
+
+
+def test_what_the_launcher_sealed_is_read_wherever_the_offset_stands(sealed):
+    fd = sealed(snapshots.record())
+    first = snapshot.read(fd)
+    assert snapshot.read(fd) == first
+    assert first.confinement.abi == 7
+    assert first.kernel.workdir == "/home/ada/projects/vision"
+
+
+def test_an_applied_rule_has_the_rights_and_the_place_that_were_really_given():
+    policy = snapshots.effective(snapshots.rule("/data/link", Access.READ_WRITE))
+    given_rights = {
+        "path": "/data/link",
+        "resolved": "/mnt/file",
+        "kind": "file",
+        "rights": ["read_file"],
+        "problem": "",
+    }
+    result = parse(snapshots.record(policy, rules=[given_rights]))
+    (rule,) = result.effective.rules
+    assert rule.rights == ("read_file",)
+    assert rule.resolved == "/mnt/file"
+    assert result.kinds() == {"/data/link": Kind.FILE}
+
+
+def test_a_rule_that_could_not_be_applied_is_skipped_with_its_problem():
+    policy = snapshots.effective(snapshots.rule("/a"), snapshots.rule("/b"))
+    rules = [snapshots.applied(policy.rules[0]), snapshots.applied(policy.rules[1], "No such file or directory")]
+    result = parse(snapshots.record(policy, rules=rules)).effective
+    assert [rule.path for rule in result.rules] == ["/a"]
+    (skipped,) = result.skipped
+    assert (skipped.path, skipped.why) == ("/b", "No such file or directory")
+    assert (skipped.access, skipped.origin) == (Access.READ_ONLY, Origin.POLICY)
+
+
+def test_without_landlock_the_rules_stay_as_they_were_asked_for():
+    result = parse(snapshots.unenforced())
+    assert not result.confinement.enforced
+    assert result.effective == snapshots.rich_policy()
+
+
+def test_the_json_for_programs_is_json_and_names_the_rights_that_were_given():
+    result = parse(snapshots.record())
+    data = json.loads(json.dumps(result.to_json()))
+    assert data.keys() == {"format", "effective", "confinement", "kernel"}
+    assert data["effective"]["rules"][0]["resolved"] == "/usr"
+    assert data["confinement"]["rules"][0]["kind"] == "directory"
+
+
+@pytest.mark.parametrize("missing", [fcntl.F_SEAL_SEAL, fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_WRITE])
+def test_a_memory_file_that_lacks_any_seal_is_refused(sealed, missing):
+    with pytest.raises(SnapshotError, match=r"not sealed.*restart"):
+        snapshot.read(sealed(snapshots.record(), seals=snapshots.ALL_SEALS & ~missing))
+
+
+def test_a_memory_file_without_seals_is_refused(sealed):
+    with pytest.raises(SnapshotError, match="not sealed"):
+        snapshot.read(sealed(snapshots.record(), seals=0))
+
+
+def test_a_file_in_place_of_the_memory_file_is_refused(tmp_path):
+    path = tmp_path / "snapshot"
+    path.write_text(json.dumps(snapshots.record()))
+    with path.open() as file, pytest.raises(SnapshotError, match="sealed"):
+        snapshot.read(file.fileno())
+
+
+def test_a_closed_descriptor_is_refused():
+    with pytest.raises(SnapshotError, match="Bad file descriptor"):
+        snapshot.read(987_654)
+
+
+def test_a_record_that_is_too_large_is_not_read(sealed):
+    with pytest.raises(SnapshotError, match="more than"):
+        snapshot.read(sealed(b" " * (memfd.SIZE_LIMIT + 1)))
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "٣", "99999999999999999999", " 3"])
+def test_a_variable_that_is_not_a_number_is_refused(value):
+    with pytest.raises(SnapshotError, match="not the number"):
+        memfd.descriptor({memfd.VARIABLE: value})
+
+
+def test_outside_an_openshell_kernel_there_is_no_descriptor():
+    assert memfd.descriptor({}) is None
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, True, [1]])
+def test_another_format_is_refused_and_says_what_to_do(version):
+    with pytest.raises(SnapshotError, match="restart"):
+        parse({**snapshots.record(), "format": version})
+
+
+def test_rules_that_are_not_those_of_the_policy_are_refused():
+    data = snapshots.record()
+    data["confinement"]["rules"].reverse()
+    with pytest.raises(SnapshotError, match=r"\$.confinement.rules"):
+        parse(data)
+    with pytest.raises(SnapshotError, match=r"\$.confinement.rules"):
+        parse(snapshots.record(rules=[]))
+
+
+def test_nesting_beyond_all_measure_is_an_error_not_a_crash():
+    with pytest.raises(SnapshotError):
+        snapshot.parse(b"[" * 200_000)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_cause_anything_but_a_snapshot_error(content):
+    with pytest.raises(SnapshotError):
+        snapshot.parse(content)
+
+
+@given(JSON)
+def test_no_json_causes_anything_but_a_snapshot_error(data):
+    with pytest.raises(SnapshotError):
+        parse(data)
+
+
+@given(st.data(), JSON)
+def test_no_damage_at_any_place_causes_anything_but_a_snapshot_error(data, value):
+    """Any value anywhere in a good record is replaced; the message then names a place or the whole is still sound."""
+    record = copy.deepcopy(snapshots.record())
+    node = record
+    while True:
+        key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+        child = node[key]
+        if not isinstance(child, (dict, list)) or not child or data.draw(st.booleans()):
+            break
+        node = child
+    node[key] = value
+    try:
+        parse(record)
+    except SnapshotError as error:
+        assert "restart" in str(error)  # noqa: PT017 - both outcomes are sound

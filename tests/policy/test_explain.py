@@ -1,0 +1,207 @@
+"""What is said of a path is what Landlock does with the rules."""
+
+import os
+
+import pytest
+from fakes.snapshots import effective, rule
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openshell_kernel.policy.effective import (
+    DEVICE_RIGHTS,
+    PROC_READ_RIGHTS,
+    PROC_WRITE_RIGHTS,
+    READ_RIGHTS,
+    WRITE_RIGHTS,
+    Access,
+    Conflict,
+    Origin,
+    Skipped,
+)
+from openshell_kernel.policy.explain import Action, Kind, kind_of, printable, why, yaml_scalar
+
+READ_WRITE = Access.READ_WRITE
+FILE_READ = ("execute", "read_file")
+
+
+def ask(policy, path, tree, links=None):
+    """Explain a path in a made-up tree: a dict of path to kind."""
+    verdicts = why(policy, path, resolve=lambda p: (links or {}).get(p, p), kind=tree.get)
+    return {verdict.action: verdict for verdict in verdicts}
+
+
+def allowed(policy, path, tree):
+    verdicts = ask(policy, path, tree)
+    return tuple(verdicts[action].allowed for action in Action)
+
+
+TREE = {
+    "/": Kind.DIRECTORY,
+    "/data": Kind.DIRECTORY,
+    "/data/set": Kind.DIRECTORY,
+    "/data/set/a.csv": Kind.FILE,
+    "/data/set/tool": Kind.FILE,
+    "/database": Kind.FILE,
+    "/proc": Kind.DIRECTORY,
+    "/proc/self/comm": Kind.FILE,
+    "/dev": Kind.DIRECTORY,
+    "/dev/nvidia0": Kind.DEVICE,
+    "/run/docker.sock": Kind.OTHER,
+}
+
+
+@pytest.mark.parametrize(
+    ("rights", "path", "expected"),
+    [
+        (READ_RIGHTS, "/data/set/a.csv", (True, False, True)),
+        (WRITE_RIGHTS, "/data/set/a.csv", (True, True, True)),
+        (READ_RIGHTS, "/data/set", (True, False, True)),
+        (WRITE_RIGHTS, "/data/set", (True, True, True)),
+        (READ_RIGHTS, "/data", (True, False, True)),
+        (WRITE_RIGHTS, "/data/set/new.csv", (True, True, True)),
+        (READ_RIGHTS, "/data/set/new.csv", (True, False, True)),
+        (WRITE_RIGHTS, "/database", (False, False, False)),
+        (WRITE_RIGHTS, "/", (False, False, False)),
+        (WRITE_RIGHTS, "/nowhere", (False, False, False)),
+        (("read_dir", "execute"), "/data/set/a.csv", (False, False, True)),
+        (("read_dir", "make_reg"), "/data/set", (True, False, False)),
+        (("read_dir", "write_file"), "/data/set", (True, False, False)),
+    ],
+)
+def test_a_folder_rule_covers_what_is_at_it_and_beneath_it_and_nothing_else(rights, path, expected):
+    assert allowed(effective(rule("/data", rights=rights)), path, TREE) == expected
+
+
+def test_the_rules_above_a_path_add_up():
+    """Nothing can be denied beneath an allowed folder."""
+    policy = effective(rule("/data", READ_WRITE), rule("/data/set", rights=READ_RIGHTS))
+    verdicts = ask(policy, "/data/set/a.csv", TREE)
+    assert verdicts[Action.WRITE].rule.path == "/data"
+    assert verdicts[Action.READ].rule.path == "/data/set"
+
+
+def test_a_file_rule_covers_that_file_only():
+    policy = effective(rule("/data/set/a.csv", rights=FILE_READ))
+    assert allowed(policy, "/data/set/a.csv", TREE) == (True, False, True)
+    assert allowed(policy, "/data/set/a.csv/x", TREE) == (False, False, False)
+    assert allowed(policy, "/data/set/tool", TREE) == (False, False, False)
+
+
+def test_a_file_rule_does_not_outlive_its_file():
+    policy = effective(rule("/data/set/gone", rights=FILE_READ))
+    assert allowed(policy, "/data/set/gone", TREE) == (False, False, False)
+    note = ask(effective(rule("/data/set/tool", rights=FILE_READ)), "/data/set/tool", TREE)[Action.READ].notes[0]
+    assert "once replaced" in note
+
+
+def test_a_rule_is_judged_by_the_place_that_it_bound_to():
+    policy = effective(rule("/data/set", READ_WRITE))
+    bound = policy.rules[0].__class__(
+        path="/home/link", access=READ_WRITE, rights=WRITE_RIGHTS, origin=Origin.POLICY, reason="", resolved="/data/set"
+    )
+    assert allowed(effective(bound), "/data/set/a.csv", TREE) == (True, True, True)
+    assert allowed(effective(bound), "/home/link", {**TREE, "/home/link": Kind.DIRECTORY}) == (False, False, False)
+
+
+def test_a_path_is_judged_by_what_its_links_lead_to():
+    verdict = ask(effective(rule("/data")), "/home/link", TREE, {"/home/link": "/data/set/a.csv"})[Action.READ]
+    assert verdict.allowed
+    assert verdict.real == "/data/set/a.csv"
+
+
+def test_the_root_folder_as_a_rule_covers_everything():
+    assert allowed(effective(rule("/")), "/data/set/a.csv", TREE) == (True, False, True)
+
+
+def test_what_is_refused_names_the_line_to_add():
+    verdicts = ask(effective(), "/data/set/a.csv", TREE)
+    assert verdicts[Action.READ].remedy.yaml == "filesystem_policy:\n  read_only:\n    - /data/set/a.csv"
+    assert verdicts[Action.WRITE].remedy.yaml == "filesystem_policy:\n  read_write:\n    - /data/set/a.csv"
+    assert verdicts[Action.READ].rule is None
+
+
+def test_what_is_allowed_needs_no_remedy():
+    assert all(v.remedy is None for v in ask(effective(rule("/data", READ_WRITE)), "/data", TREE).values())
+
+
+def test_a_new_file_needs_its_folder_which_has_to_exist():
+    remedy = ask(effective(), "/data/set/new.csv", TREE)[Action.WRITE].remedy
+    assert remedy.yaml.endswith("read_write:\n    - /data/set")
+    assert not remedy.advice
+    remedy = ask(effective(), "/data/out/deep/new.csv", TREE)[Action.WRITE].remedy
+    assert remedy.yaml.endswith("    - /data/out/deep")
+    assert "Make the folder /data/out/deep first" in remedy.advice
+
+
+def test_nobody_is_told_to_make_the_root_folder_writable():
+    for path in ("/", "/new.csv"):
+        verdict = ask(effective(), path, TREE)[Action.WRITE]
+        assert verdict.remedy is None
+        assert "root folder" in verdict.notes[0]
+
+
+def test_a_path_that_the_policy_lists_read_only_has_to_leave_that_list():
+    remedy = ask(effective(rule("/data/set")), "/data/set", TREE)[Action.WRITE].remedy
+    assert "Take it out of read_only" in remedy.advice
+
+
+def test_in_procfs_only_the_whole_helps_and_nothing_can_be_run():
+    reading = effective(rule("/proc", rights=PROC_READ_RIGHTS))
+    verdicts = ask(reading, "/proc/self/comm", TREE)
+    assert [verdicts[action].allowed for action in Action] == [True, False, False]
+    assert verdicts[Action.WRITE].remedy.yaml.endswith("read_write:\n    - /proc")
+    assert verdicts[Action.EXECUTE].remedy is None
+    promoted = effective(rule("/proc", READ_WRITE, Origin.PROMOTION, rights=PROC_WRITE_RIGHTS))
+    assert allowed(promoted, "/proc/self/comm", TREE) == (True, True, False)
+    assert allowed(promoted, "/proc", TREE) == (True, False, False)
+
+
+def test_a_device_can_be_read_and_written_and_never_run():
+    policy = effective(rule("/dev/nvidia0", READ_WRITE, Origin.GPU_BASELINE, rights=DEVICE_RIGHTS))
+    assert allowed(policy, "/dev/nvidia0", TREE) == (True, True, False)
+    verdict = ask(policy, "/dev/nvidia0", TREE)[Action.EXECUTE]
+    assert verdict.remedy is None
+    assert verdict.notes == ("Only regular files can be run.",)
+
+
+def test_connecting_to_a_socket_is_said_to_be_another_matter():
+    notes = ask(effective(), "/run/docker.sock", TREE)[Action.WRITE].notes
+    assert any("unix socket" in note for note in notes)
+
+
+def test_a_skipped_rule_and_a_conflict_are_mentioned_where_they_matter():
+    policy = effective(
+        rule("/dev/nvidia0"),
+        skipped=(Skipped(path="/data", access=READ_WRITE, origin=Origin.POLICY, why="does not exist"),),
+        conflicts=(Conflict(path="/dev/nvidia0", origin=Origin.GPU_BASELINE, reason=""),),
+    )
+    assert "not applied: does not exist" in ask(policy, "/data/set", TREE)[Action.READ].notes[0]
+    assert "wanted /dev/nvidia0 read-write" in ask(policy, "/dev/nvidia0", TREE)[Action.WRITE].notes[0]
+    assert not ask(policy, "/dev/nvidia0", TREE)[Action.READ].notes
+
+
+def test_the_kind_is_that_of_the_inode(tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    assert kind_of(str(tmp_path)) is Kind.DIRECTORY
+    assert kind_of(str(tmp_path / "file")) is Kind.FILE
+    assert kind_of(str(tmp_path / "fifo")) is Kind.OTHER
+    assert kind_of("/dev/null") is Kind.DEVICE
+    assert kind_of(str(tmp_path / "none")) is None
+
+
+@given(st.text(st.characters(exclude_characters="\0")))
+def test_any_path_can_be_asked_about_and_written_into_a_policy(text):
+    from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, and for this test only
+
+    path = "/" + text
+    assert printable(path).isprintable()
+    if path.isprintable():
+        assert YAML(typ="safe").load(f"- {yaml_scalar(path)}") == [path]
+    for verdict in why(
+        effective(rule("/", rights=READ_RIGHTS)),
+        path,
+        resolve=lambda p: "/" + p.strip("/"),
+        kind={"/": Kind.DIRECTORY}.get,
+    ):
+        assert verdict.allowed is (verdict.action is not Action.WRITE)
