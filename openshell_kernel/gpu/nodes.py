@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import re
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NODE = re.compile(r"(dxg|nvidia(?:ctl|-uvm|-uvm-tools|-modeset)?)([0-9]*)")
 _NUMBERED = "nvidia"
 
 
-def device_nodes(root: str | os.PathLike[str] = "/") -> tuple[str, ...]:
+def _is_machine(root: str | os.PathLike[str]) -> bool:
+    return os.path.realpath(root) == "/"
+
+
+def device_nodes(
+    root: str | os.PathLike[str] = "/", *, is_machine: Callable[[str | os.PathLike[str]], bool] = _is_machine
+) -> tuple[str, ...]:
     """Return the paths, without `root`, of the NVIDIA device nodes that exist, in natural order.
 
     Beneath `/` only character devices count. Any other root is a copy of a machine's tree, where regular files stand
     for devices, because only root can make a device.
     """
-    kinds = {stat.S_IFCHR} if _is_machine(root) else {stat.S_IFCHR, stat.S_IFREG}
+    kinds = {stat.S_IFCHR} if is_machine(root) else {stat.S_IFCHR, stat.S_IFREG}
     found = []
     for name in _entries(root, "dev"):
         match = _NODE.fullmatch(name)
@@ -40,10 +50,6 @@ def signature(root: str | os.PathLike[str] = "/") -> tuple[object, ...]:
     # A module that was loaded again is a new folder of sysfs.
     module = _status(root, "sys/module/nvidia")
     return (*nodes, module and module.st_ino, *sorted(_entries(root, "proc/driver/nvidia/gpus")))
-
-
-def _is_machine(root: str | os.PathLike[str]) -> bool:
-    return os.path.realpath(root) == "/"
 
 
 def _entries(root: str | os.PathLike[str], folder: str) -> list[str]:

@@ -13,8 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import termios
+import threading
 
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import landlock
