@@ -1,14 +1,29 @@
 """JupyterHub: every user's server starts confined kernels only, with the policy of the user's group.
 
-In `jupyterhub_config.py`::
+In `jupyterhub_config.py`, as the last statement (docs/jupyterhub_config.py is a whole example)::
 
     from openshell_kernel.server import hub
     hub.configure(c, policy="/etc/openshell/policy.yaml", group_policies={"staff": "/etc/openshell/staff.yaml"})
+
+What this confines is the code that runs in kernels. The user's server itself is not confined; it obeys the person at
+the browser, with the rights of the person's account:
+
+- It shows and saves whatever the account may read and write beneath `c.Spawner.notebook_dir`, by default the home
+  folder, and follows symbolic links out of it, which a kernel may have made. A policy does not withhold files from a
+  person; the permissions of the file system do.
+- A kernel that can reach the server and knows a token of it can do the same. The server's environment, with its
+  tokens, still reaches the kernel.
+- Server extensions that you install, such as jupyterlab-git or jupyter-server-proxy, may run programs unconfined.
+- Exporting a notebook as PDF runs LaTeX unconfined, where it is installed.
+- Whoever has another way onto the machine, such as SSH, is not held by a hub at all.
+- While one kernel exchanges folders for symbolic links, another that is started there may be granted their target.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +31,27 @@ from openshell_kernel.errors import ConfigurationError
 from openshell_kernel.policy import loading, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _SERVER_OPTIONS = (
     "--ServerApp.kernel_spec_manager_class=openshell_kernel.server.kernelspecs.ConfinedKernelSpecManager",
-    "--KernelSpecManager.ensure_native_kernel=False",
+    "--ServerApp.kernel_manager_class=openshell_kernel.server.workdirs.HomeboundKernelManager",
     "--MultiKernelManager.default_kernel_name=openshell-gpu",
     "--ServerApp.terminals_enabled=False",
     # It installs packages as the user, unconfined, into the environment that starts the kernels.
     "--LabApp.extension_manager=readonly",
+    # Language servers are programs of the user's choice: it takes them from node_modules in the home folder, too.
+    "--ServerApp.jpserver_extensions=jupyter_lsp=False",
+    # A template is code that the server runs when it exports a notebook, and the default is the home folder. An
+    # empty list cannot be said in an option; beneath /dev/null there is nothing.
+    "--TemplateExporter.extra_template_basedirs=/dev/null",
 )
+# Of these a server takes several, and the last one counts; of others it takes only one.
+_REPEATABLE = ("--ServerApp.jpserver_extensions", "--TemplateExporter.extra_template_basedirs")
+_ENVIRONMENT = {
+    # Python runs the code that it finds in the home folder's site-packages, when it starts.
+    "PYTHONNOUSERSITE": "1",
+}
 
 
 def configure(
@@ -34,10 +60,13 @@ def configure(
     policy: str | os.PathLike[str] | None = None,
     group_policies: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> None:
-    """Make every single-user server of this hub start confined kernels only. Call it in `jupyterhub_config.py`.
+    """Make every single-user server of this hub start confined kernels only.
 
-    Sets `c.Spawner.args`, `environment` and `disable_user_config`, and adds to what is there. Terminals and the
-    users' own kernelspecs and configuration are switched off: each would be a way around the sandbox.
+    Call it last in `jupyterhub_config.py`. It sets `c.Spawner.args`, `environment` and `disable_user_config`, and
+    adds to what is there. It switches off what would be a way around the sandbox: terminals, the users' own
+    kernelspecs, configuration and packages (`pip install --user`), JupyterLab's extension manager, language servers
+    and export templates. A kernel whose notebook lies outside `c.Spawner.notebook_dir`, where a symbolic link leads,
+    starts in that folder instead. What stays open stands at the top of this module.
 
     Args:
         c: the configuration object of `jupyterhub_config.py`.
@@ -46,35 +75,74 @@ def configure(
         group_policies: policy files by group. For a user in several of them, the first in this order applies.
 
     Raises:
-        ConfigurationError: a path is not absolute, or a group's name is wrong.
+        ConfigurationError: a path is not absolute, a group's name is wrong, or another setting contradicts these.
         PolicyError: a policy file on this machine is wrong. A file that is not here, because users' servers run in
             containers, is checked when a kernel starts.
     """
-    default = _checked(sources.BUILT_IN_POLICY if policy is None else policy)
-    by_group = {_group(name): _checked(path) for name, path in (group_policies or {}).items()}
-    c.Spawner.args.extend(_SERVER_OPTIONS)
-    c.Spawner.environment.update({sources.VARIABLE: _chooser(default, by_group)})
+    default = _checked("policy", sources.BUILT_IN_POLICY if policy is None else policy)
+    by_group = _by_group({} if group_policies is None else group_policies)
+    _refuse_replacement(c)
+    c.Spawner.args.extend(_additional(c.Spawner.args))
+    c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(default, by_group)})
     c.Spawner.disable_user_config = True
 
 
 def _chooser(default: str, by_group: Mapping[str, str]) -> Callable[[Any], str]:
+    """Return the function that JupyterHub calls, whenever a server starts, for the value of a variable."""
+
     def policy_of(spawner: Any) -> str:  # noqa: ANN401 - JupyterHub's spawner, known only in the hub
+        missing = [option for option in _SERVER_OPTIONS if option not in spawner.args]
+        if missing or not spawner.disable_user_config:
+            raise ConfigurationError(
+                f"the server of {spawner.user.name} would start unconfined kernels: its Spawner.args or "
+                "disable_user_config were changed after hub.configure(c); call that last in jupyterhub_config.py, "
+                "and set args by no other name than c.Spawner.args"
+            )
         groups = {group.name for group in spawner.user.groups}
         return next((path for name, path in by_group.items() if name in groups), default)
 
     return policy_of
 
 
-def _group(name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"group_policies: {name!r} is not the name of a group")
-    return name
+def _additional(args: Any) -> list[str]:  # noqa: ANN401 - a list, or traitlets' promise of one
+    """Return our options that are not among the administrator's, after making sure that none contradicts them."""
+    # A promise remembers the first value that it gives.
+    present = args if isinstance(args, list) else copy.deepcopy(args).get_value([])
+    for option in _SERVER_OPTIONS:
+        name = option.partition("=")[0]
+        for other in present:
+            if other.partition("=")[0] == name and other != option and name not in _REPEATABLE:
+                raise ConfigurationError(
+                    f"c.Spawner.args: {other!r} contradicts hub.configure, which sets {option!r}; remove it"
+                )
+    return [option for option in _SERVER_OPTIONS if option not in present or option.startswith(_REPEATABLE)]
 
 
-def _checked(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path)
+def _refuse_replacement(c: Any) -> None:  # noqa: ANN401
+    """Make sure that no kind of spawner has an environment of its own, which would count instead of ours."""
+    for name in c:
+        if name.endswith("Spawner") and name != "Spawner" and "environment" in c[name]:
+            raise ConfigurationError(
+                f"c.{name}.environment would replace c.Spawner.environment, which names the users' policies; "
+                "write it as c.Spawner.environment"
+            )
+
+
+def _by_group(group_policies: object) -> dict[str, str]:
+    if not isinstance(group_policies, Mapping):
+        raise ConfigurationError(f"group_policies: {group_policies!r} is not a mapping of groups to policies")
+    for name in group_policies:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"group_policies: {name!r} is not the name of a group")
+    return {name: _checked(f"group_policies[{name!r}]", path) for name, path in group_policies.items()}
+
+
+def _checked(what: str, path: object) -> str:
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{what}: {path!r} is not the path of a policy file")
     if not os.path.isabs(name):
-        raise ConfigurationError(f"{name}: the path of a policy must be absolute, because servers start elsewhere")
+        raise ConfigurationError(f"{what}: {name!r} is not absolute, and servers start in other folders")
     if Path(name).exists():
         loading.load(Path(name))
     return name

@@ -6,8 +6,20 @@ import os
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import ENV_JUPYTER_PATH, SYSTEM_JUPYTER_PATH
+from tornado.web import HTTPError
 
 PROVISIONER = "openshell-provisioner"
+
+
+class RefusedKernelError(NoSuchKernel, HTTPError):
+    """There is no such kernel, or it would run unconfined.
+
+    As HTTPError it is an answer with a reason; jupyter_server answers other errors of `POST /api/kernels` without.
+    """
+
+    def __init__(self, name: str) -> None:
+        NoSuchKernel.__init__(self, name)
+        HTTPError.__init__(self, 404, f"{name}: no such kernel, or it would run unconfined")
 
 
 class ConfinedKernelSpecManager(KernelSpecManager):
@@ -25,18 +37,31 @@ class ConfinedKernelSpecManager(KernelSpecManager):
         """Return a confined kernel's spec. Called for every start of a kernel and by the server's listings.
 
         Raises:
-            NoSuchKernel: there is none of this name, or it would run unconfined.
+            RefusedKernelError: there is none of this name, or it would run unconfined.
         """
-        spec = super().get_kernel_spec(kernel_name)
+        try:
+            spec = super().get_kernel_spec(kernel_name)
+        except NoSuchKernel:
+            raise RefusedKernelError(kernel_name) from None
         if not _is_confined(spec):
             self.log.warning("OpenShell: kernel %r is refused, because it would run unconfined", kernel_name)
-            raise NoSuchKernel(kernel_name)
+            raise RefusedKernelError(kernel_name)
         return spec
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Return the folders of the confined kernels by name. Called by the server to list kernels."""
-        found = super().find_kernel_specs()
-        return {name: folder for name, folder in found.items() if _is_confined(KernelSpec.from_resource_dir(folder))}
+        return {name: folder for name, folder in super().find_kernel_specs().items() if self._may_start(name)}
+
+    def _may_start(self, kernel_name: str) -> bool:
+        try:
+            return _is_confined(super().get_kernel_spec(kernel_name))
+        except NoSuchKernel:
+            return False
+        except Exception as error:  # noqa: BLE001 - a damaged kernel.json must not hide the other kernels
+            self.log.warning(
+                "OpenShell: kernel %r is left out, because its kernel.json is damaged: %s", kernel_name, error
+            )
+            return False
 
 
 def _is_confined(spec: KernelSpec) -> bool:

@@ -1,0 +1,23 @@
+"""A JupyterHub whose users run OpenShell GPU kernels and no others. Copy it, or its end, to your jupyterhub_config.py.
+
+The environment that starts the users' servers needs `pip install openshell-kernel[lab,hub]`.
+"""
+
+from openshell_kernel.server import hub
+
+c = get_config()  # noqa: F821 - JupyterHub defines it
+
+# Your own settings come first.
+c.Spawner.default_url = "/lab"
+
+# Then this, as the last statement: it adds to what is set above. The groups are JupyterHub's, as its admin page or
+# your authenticator has them; of several policies, the first in this order applies. Policies must be readable for
+# the users and writable for you only.
+hub.configure(
+    c,
+    policy="/etc/openshell/policy.yaml",
+    group_policies={
+        "staff": "/etc/openshell/staff.yaml",
+        "students": "/etc/openshell/students.yaml",
+    },
+)
