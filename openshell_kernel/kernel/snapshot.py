@@ -36,6 +36,15 @@ class AppliedRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLayer:
+    """A protection beside Landlock's own, and what it covers on this machine or why it is not active."""
+
+    name: str
+    active: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
     """What the launcher achieved. `handled` are the rights that Landlock decides about at all."""
 
@@ -47,6 +56,7 @@ class Confinement:
     scopes: tuple[str, ...]
     handled: tuple[str, ...]
     rules: tuple[AppliedRule, ...]
+    layers: tuple[AppliedLayer, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

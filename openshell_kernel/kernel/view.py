@@ -170,6 +170,7 @@ def _layers(snapshot: Snapshot) -> tuple[Layer, ...]:
             active=confinement.no_new_privs,
             detail="set-uid programs give no privileges" if confinement.no_new_privs else "not applied",
         ),
+        *(Layer(name=layer.name, active=layer.active, detail=layer.detail) for layer in confinement.layers),
     )
 
 

@@ -21,6 +21,7 @@ from openshell_kernel.errors import ConfinementError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from openshell_kernel.sandbox.layer import Layer
     from openshell_kernel.sandbox.plan import PlanRule
 
 _SINCE_ABI = {
@@ -93,7 +94,10 @@ class AppliedRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What was achieved; the only witness, because the kernel does not tell a process its own rules."""
+    """What was achieved; the only witness, because the kernel does not tell a process its own rules.
+
+    `layers` are the protections beside Landlock's own.
+    """
 
     enforced: bool
     reason: str
@@ -103,11 +107,13 @@ class Confinement:
     scopes: tuple[str, ...]
     handled: tuple[str, ...]
     rules: tuple[AppliedRule, ...]
+    layers: tuple[Layer, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return this value as JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["rules"] = [{name: getattr(rule, name) for name in rule.__slots__} for rule in self.rules]
+        plain["layers"] = [{name: getattr(layer, name) for name in layer.__slots__} for layer in self.layers]
         return plain
 
 
@@ -267,6 +273,8 @@ def _apply(
             f"a symbolic link leads from here to {entry.resolved}, out of {escaped}, which the sandbox may write: "
             "name the target itself if it is meant"
         )
+    if rule.exact and entry.resolved != rule.path:
+        return problem(f"it leads to {entry.resolved} by now, through a symbolic link that was put there since")
     kind, possible = _kind(os.fstat(entry.fd).st_mode)
     rights = tuple(name for name in handled if name in rule.rights and name not in _NEVER and name in possible)
     if not rights:

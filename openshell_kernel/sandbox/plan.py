@@ -39,11 +39,15 @@ RIGHTS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRule:
-    """A path, the rights to grant at and beneath it, and whether the start fails when it cannot be opened."""
+    """A path, the rights to grant at and beneath it, and whether the start fails when it cannot be opened.
+
+    An `exact` path was judged by its name: it must not lead through a symbolic link that was put there since.
+    """
 
     path: str
     rights: tuple[str, ...]
     required: bool
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,9 @@ class LaunchPlan:
             "argv": self.argv,
             "cwd": self.cwd,
             "environment": self.environment,
-            "rules": [{"path": r.path, "rights": r.rights, "required": r.required} for r in self.rules],
+            "rules": [
+                {"path": r.path, "rights": r.rights, "required": r.required, "exact": r.exact} for r in self.rules
+            ],
             "require_landlock": self.require_landlock,
             "record": self.record,
         }
@@ -115,12 +121,13 @@ _KEYS = {"format", "argv", "cwd", "environment", "rules", "require_landlock", "r
 
 
 def _rule(item: Any) -> PlanRule:  # noqa: ANN401 - it is checked here
-    _expect(isinstance(item, dict) and item.keys() == {"path", "rights", "required"}, "a rule has wrong keys")
-    path, rights, required = item["path"], item["rights"], item["required"]
+    _expect(isinstance(item, dict) and item.keys() == {"path", "rights", "required", "exact"}, "a rule has wrong keys")
+    path, rights = item["path"], item["rights"]
     _expect(_is_string(path) and os.path.isabs(path), "a rule's path is not absolute")
     _expect(_is_strings(rights) and RIGHTS.issuperset(rights) and rights != [], "a rule's rights are unknown")
-    _expect(isinstance(required, bool), "a rule's required is not true or false")
-    return PlanRule(path=path, rights=tuple(rights), required=required)
+    for name in ("required", "exact"):
+        _expect(isinstance(item[name], bool), f"a rule's {name} is not true or false")
+    return PlanRule(path=path, rights=tuple(rights), required=item["required"], exact=item["exact"])
 
 
 def _is_string(value: object) -> bool:

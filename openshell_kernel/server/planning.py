@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import nvml
 from openshell_kernel.policy import loading, sources
-from openshell_kernel.policy.effective import GpuDevice, Hardware
+from openshell_kernel.policy.effective import GpuDevice, Hardware, Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server import interpreter, places
 from openshell_kernel.server.runtime import runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from openshell_kernel.gpu.inventory import Inventory
-    from openshell_kernel.policy.effective import EffectivePolicy
+    from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.model import Policy
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.private import PrivateFolder
@@ -114,6 +114,9 @@ async def make_plan(
         source=loaded.source.describe(),
     )
     writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
+    _refuse_own_code(
+        loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
+    )
     sources.refuse_writable_source(loaded.source, writable)
     record: dict[str, Any] = {
         "effective": effective.to_json(),
@@ -127,7 +130,10 @@ async def make_plan(
         argv=(executable, *argv[1:]),
         cwd=workdir,
         environment={**environment, **private.environment()},
-        rules=tuple(PlanRule(path=r.path, rights=r.rights, required=r.required) for r in effective.rules),
+        rules=tuple(
+            PlanRule(path=r.path, rights=r.rights, required=r.required, exact=r.origin is Origin.WORKDIR)
+            for r in effective.rules
+        ),
         require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
         record=record,
     )
@@ -155,6 +161,20 @@ def _executable(name: str, environment: dict[str, str]) -> str:
     if found is None or not os.path.isabs(found):
         raise ConfigurationError(f"{name}: the kernel's program is not found; give its full path in kernel.json's argv")
     return found
+
+
+def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule]) -> None:
+    """Make sure that no sandbox is given the Python that starts the next one."""
+    code = {os.path.realpath(path) for python in pythons for path in (*python.prefixes, *python.import_path)}
+    for rule in rules:
+        held = [
+            path for path in code if "write_file" in rule.rights and places.holds(os.path.realpath(rule.path), path)
+        ]
+        if held:
+            raise PolicyError(
+                f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds {min(held)}, "
+                "from which the kernels' Python is run: it could change the code that confines it; take narrower paths"
+            )
 
 
 def _hardware(inventory: Inventory) -> Hardware:

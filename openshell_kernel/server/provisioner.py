@@ -160,7 +160,7 @@ class OpenShellProvisioner(LocalProvisioner):
     async def _launch(self, cmd: list[str], *, env: dict[str, str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
         if self._loaded is None or self._private is None:
             raise LaunchError("launch_kernel was called without pre_launch; start the kernel through a KernelManager")
-        workdir = os.path.abspath(kwargs.pop("cwd", None) or os.getcwd())
+        workdir = os.path.realpath(kwargs.pop("cwd", None) or os.getcwd())
         planned = await make_plan(
             self._loaded,
             self.operator(),

@@ -52,7 +52,7 @@ def _start(argv: list[str]) -> None:
             operator,
             command=[sys.executable, *LAUNCHER, *argv],
             environment=dict(os.environ),
-            workdir=str(Path.cwd()),
+            workdir=os.path.realpath("."),
             connection_file=connection_file,
             private=private,
         )

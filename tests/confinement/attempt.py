@@ -133,7 +133,8 @@ def main():
     signal.alarm(60)
     request = json.load(sys.stdin)
     rules = [
-        PlanRule(path=path, rights=tuple(rights), required=required) for path, rights, required in request["rules"]
+        PlanRule(path=path, rights=tuple(rights), required=required, exact=bool(exact))
+        for path, rights, required, *exact in request["rules"]
     ]
     answer = {}
     if request.get("thread"):

@@ -169,6 +169,15 @@ def test_a_rule_beneath_a_writable_folder_is_applied_when_it_stays_inside(place)
     assert run(rules)["confinement"]["rules"][-1]["problem"] == ""
 
 
+def test_a_path_that_was_judged_by_its_name_is_not_granted_through_a_link(place):
+    (place / "link").symlink_to(place / "outside")
+    answer = run([[str(place / "link"), WRITE_RIGHTS, False, True]], ["read", str(place / "outside" / "file")])
+    assert answer["outcomes"] == ["EACCES"]
+    assert "put there since" in answer["confinement"]["rules"][-1]["problem"]
+    exact = [[str(place / "outside"), WRITE_RIGHTS, False, True]]
+    assert outcomes(exact, ["read", str(place / "outside" / "file")]) == ["x"]
+
+
 def test_a_launcher_with_threads_is_refused():
     answer = run([], thread=True)
     assert "2 threads" in answer["refused"]

@@ -174,6 +174,10 @@ def record(policy: EffectivePolicy | None = None, **confinement: Any) -> dict[st
             "scopes": ["abstract_unix_socket", "signal"],
             "handled": HANDLED,
             "rules": [applied(item, gone.get(item.path, "")) for item in policy.rules],
+            "layers": [
+                {"name": "Capabilities", "active": True, "detail": "none is left, and none can be regained"},
+                {"name": "Kernel tunables", "active": False, "detail": "the operator lets /proc be written as root"},
+            ],
             **confinement,
         },
         "kernel": {
@@ -196,6 +200,7 @@ def unenforced(policy: EffectivePolicy | None = None) -> dict[str, Any]:
         scopes=[],
         handled=[],
         rules=[],
+        layers=[],
     )
 
 

@@ -135,6 +135,14 @@ def test_a_protection_that_is_missing_is_shown_as_missing():
     assert "[ ] Signal scope: not available before Landlock ABI 6" in text
 
 
+def test_every_further_layer_is_shown_with_what_it_covers_or_why_it_is_not_active():
+    page, text = show()
+    assert "Kernel tunables: no" in page.text
+    assert "the operator lets /proc be written as root" in page.tooltips
+    assert "[x] Capabilities: none is left, and none can be regained" in text
+    assert "[ ] Kernel tunables: the operator lets /proc be written as root" in text
+
+
 def test_exact_rights_are_in_the_tooltip():
     assert "Landlock rights: read_file read_dir write_file truncate" in show()[0].tooltips
 
@@ -247,6 +255,7 @@ def test_nothing_that_a_snapshot_holds_can_become_markup_or_terminal_commands(da
         kernel_release=text(),
         handled=[text()],
         rules=[snapshots.applied(rules[0], problem), *(snapshots.applied(rule) for rule in rules[1:])],
+        layers=[{"name": text(), "active": data.draw(st.booleans()), "detail": text()}],
     )
     record["kernel"] = {"started": text(), "python": text(), "workdir": text()}
     value = make(record)

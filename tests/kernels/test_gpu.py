@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("gpu_attempts.py")
 NODES = ("nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 REACHED = "ENOTTY"  # what the stand-ins answer to an ioctl that Landlock lets through
 NETWORK = "network_policies:\n  api: {name: api, endpoints: [{host: example.org, port: 443}], binaries: []}\n"
-POLICY = "version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [/usr, /proc]\n"
+POLICY = "version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [/usr, /proc, /tmp]\n"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_kernel_that_is_shut_down_leaves_nothing(user, nothing_left):
 def test_a_kernel_is_interrupted(user, nothing_left):
     with kernels.started(cwd=user / "notebooks") as kernel:
         nothing_left.append(kernel.pid)
-        request = kernel.client.execute("print('waiting'); import time; time.sleep(1000)")
+        request = kernel.client.execute("print('waiting'); import time; time.sleep(1000)", stop_on_error=False)
         while kernel.client.get_iopub_msg(timeout=kernels.SECONDS)["msg_type"] != "stream":
             pass
         kernel.manager.interrupt_kernel()
@@ -127,6 +128,12 @@ def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
 @pytest.mark.parametrize(
     ("policy", "error", "message"),
     [
+        pytest.param(
+            "version: 1\nfilesystem_policy:\n  read_write: [PYTHON]\n",
+            PolicyError,
+            "could change the code that confines it",
+            id="a policy that would let the sandbox write the Python environment",
+        ),
         pytest.param("version: 2\n", PolicyError, r"policy.yaml:1:\d+: version", id="an invalid policy"),
         pytest.param(
             "version: 1\nfilesystem_policy:\n  read_only: [/nowhere]\nlandlock: {compatibility: hard_requirement}\n",
@@ -143,7 +150,7 @@ def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
     ],
 )
 def test_a_start_that_is_refused_tells_why_and_leaves_nothing(user, write_policy, nothing_left, policy, error, message):
-    write_policy(policy.replace("HOME", str(user)))
+    write_policy(policy.replace("HOME", str(user)).replace("PYTHON", sys.prefix))
     manager = KernelManager(kernel_name="openshell-gpu")
     with pytest.raises(error, match=message):
         manager.start_kernel(cwd=str(user / "notebooks"))

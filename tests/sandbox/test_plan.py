@@ -45,11 +45,27 @@ def test_a_plan_crosses_unchanged():
         pytest.param(changed(environment={"A=B": "C"}), id="an equals sign in a variable's name"),
         pytest.param(changed(environment=[]), id="an environment that is no object"),
         pytest.param(changed(rules={}), id="rules that are no list"),
-        pytest.param(changed(rules=[{"path": "/", "rights": ["read_file"]}]), id="a rule without required"),
-        pytest.param(changed(rules=[{"path": "x", "rights": ["read_file"], "required": False}]), id="a relative rule"),
-        pytest.param(changed(rules=[{"path": "/", "rights": ["all"], "required": False}]), id="an unknown right"),
-        pytest.param(changed(rules=[{"path": "/", "rights": ["make_char"], "required": False}]), id="making devices"),
-        pytest.param(changed(rules=[{"path": "/", "rights": [], "required": False}]), id="a rule without rights"),
+        pytest.param(
+            changed(rules=[{"path": "/", "rights": ["read_file"], "exact": False}]), id="a rule without required"
+        ),
+        pytest.param(
+            changed(rules=[{"path": "x", "rights": ["read_file"], "required": False, "exact": False}]),
+            id="a relative rule",
+        ),
+        pytest.param(
+            changed(rules=[{"path": "/", "rights": ["all"], "required": False, "exact": False}]), id="an unknown right"
+        ),
+        pytest.param(
+            changed(rules=[{"path": "/", "rights": ["make_char"], "required": False, "exact": False}]),
+            id="making devices",
+        ),
+        pytest.param(
+            changed(rules=[{"path": "/", "rights": [], "required": False, "exact": False}]), id="a rule without rights"
+        ),
+        pytest.param(
+            changed(rules=[{"path": "/", "rights": ["read_file"], "required": False, "exact": 0}]),
+            id="exact as a number",
+        ),
         pytest.param(changed(require_landlock=1), id="a truth value that is a number"),
         pytest.param(changed(record=[]), id="a record that is no object"),
     ],
