@@ -184,7 +184,8 @@ def _gpu_summary(snapshot: Snapshot) -> str:
     if not hardware.gpus:
         nodes = f"; {_counted(len(hardware.nodes), 'device node')}" if hardware.nodes else ""
         return f"None: {hardware.detail}{nodes}"
-    return f"{_counted(len(hardware.gpus), 'GPU')}" + (f", {versions}" if versions else "")
+    trouble = "" if hardware.status == "ok" else f": {hardware.detail}"
+    return f"{_counted(len(hardware.gpus), 'GPU')}" + (f", {versions}" if versions else "") + trouble
 
 
 def _card(gpu: GpuDevice, nodes: tuple[str, ...]) -> Card:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.server import places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _SECONDS = 30.0
 # Editable installs of setuptools are not on sys.path: a finder in sys.meta_path maps packages to their sources.
@@ -53,8 +54,10 @@ class Interpreter:
 _known: dict[str, tuple[object, Interpreter]] = {}
 
 
-def inspect(executable: str) -> Interpreter:
+def inspect(executable: str, environ: Mapping[str, str]) -> Interpreter:
     """Ask an interpreter for its folders; asked again only when one of them has changed since.
+
+    `environ` is the child's environment: see `scrubbed`.
 
     Raises:
         LaunchError: it does not run, or does not answer as Python.
@@ -62,17 +65,17 @@ def inspect(executable: str) -> Interpreter:
     remembered = _known.get(executable)
     if remembered is not None and remembered[0] == _fingerprint(remembered[1]):
         return remembered[1]
-    interpreter = _ask(executable)
+    interpreter = _ask(executable, environ)
     _known[executable] = (_fingerprint(interpreter), interpreter)
     return interpreter
 
 
-def _ask(executable: str) -> Interpreter:
+def _ask(executable: str, environ: Mapping[str, str]) -> Interpreter:
     try:
         answer = subprocess.run(
             [executable, "-I", "-c", _QUESTION],
             cwd="/",
-            env=scrubbed(os.environ),
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
@@ -93,13 +96,18 @@ def _ask(executable: str) -> Interpreter:
         ) from None
 
 
-def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+def scrubbed(environ: Mapping[str, str], writable: Iterable[str]) -> dict[str, str]:
     """Return the few variables that a trusted child process needs, and nothing that could make it run other code.
 
-    An empty or relative entry of LD_LIBRARY_PATH means the working directory: it is left out.
+    An empty or relative entry of LD_LIBRARY_PATH means the working directory: it is left out. So is one in a folder
+    that a sandbox may write: a library put there would be loaded before there is a sandbox.
     """
+    folders = [os.path.realpath(path) for path in writable]
     kept = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL", "LC_CTYPE") if name in environ}
     libraries = [entry for entry in environ.get("LD_LIBRARY_PATH", "").split(":") if os.path.isabs(entry)]
+    libraries = [
+        entry for entry in libraries if not any(places.holds(folder, os.path.realpath(entry)) for folder in folders)
+    ]
     return {**kept, "LD_LIBRARY_PATH": ":".join(libraries)} if libraries else kept
 
 

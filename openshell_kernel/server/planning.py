@@ -53,10 +53,11 @@ class LoadedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A launch plan and the effective policy that it carries out."""
+    """A launch plan, the effective policy that it carries out, and the environment of the launcher itself."""
 
     plan: LaunchPlan
     effective: EffectivePolicy
+    launcher_environment: dict[str, str]
 
 
 def load_policy(operator: Operator) -> LoadedPolicy:
@@ -93,8 +94,9 @@ async def make_plan(
     executable = _executable(argv[0], environment)
     home = str(Path.home())
     # Both ask child processes, at the same time.
-    asking = asyncio.get_running_loop().run_in_executor(None, _inspect, executable)
-    inventory = await nvml.discover(timeout=operator.discovery_timeout)
+    trusted = interpreter.scrubbed(os.environ, [workdir, *_asked_writable(loaded.policy)])
+    asking = asyncio.get_running_loop().run_in_executor(None, _inspect, executable, trusted)
+    inventory = await nvml.discover(timeout=operator.discovery_timeout, environ=trusted)
     python, server_python = await asking
     own = (str(loaded.source.path), str(private.path))
     pythons = [server_python, *([python] if python else [])]
@@ -137,7 +139,7 @@ async def make_plan(
         require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
         record=record,
     )
-    return Planned(plan=plan, effective=effective)
+    return Planned(plan=plan, effective=effective, launcher_environment=trusted)
 
 
 def kernel_command(command: Sequence[str]) -> list[str]:
@@ -190,7 +192,14 @@ def _hardware(inventory: Inventory) -> Hardware:
     )
 
 
-def _inspect(executable: str) -> tuple[Interpreter | None, Interpreter]:
+def _asked_writable(policy: Policy) -> tuple[str, ...]:
+    return policy.filesystem_policy.read_write if policy.filesystem_policy else ()
+
+
+def _inspect(executable: str, environ: dict[str, str]) -> tuple[Interpreter | None, Interpreter]:
     """Return the kernel's Python, if it is one, and the server's."""
     is_python = os.path.basename(executable).startswith("python")
-    return interpreter.inspect(executable) if is_python else None, interpreter.inspect(sys.executable)
+    return (
+        interpreter.inspect(executable, environ) if is_python else None,
+        interpreter.inspect(sys.executable, environ),
+    )

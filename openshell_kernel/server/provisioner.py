@@ -18,7 +18,6 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Bool, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError
-from openshell_kernel.server.interpreter import scrubbed
 from openshell_kernel.server.planning import LAUNCHER, Operator, load_policy, make_plan
 from openshell_kernel.server.private import PrivateFolder, remove_tree
 
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
 
     from openshell_kernel.policy.effective import EffectivePolicy
-    from openshell_kernel.sandbox.plan import LaunchPlan
-    from openshell_kernel.server.planning import LoadedPolicy
+    from openshell_kernel.server.planning import LoadedPolicy, Planned
 
 _REPORT_SECONDS = 60.0
 _SOCKET_SECONDS = 10.0
@@ -172,24 +170,24 @@ class OpenShellProvisioner(LocalProvisioner):
             private=self._private,
         )
         self._log_decisions(planned.effective)
-        info = await self._start_launcher(planned.plan, **kwargs)
+        info = await self._start_launcher(planned, **kwargs)
         self.cwd = workdir
         if self.transport == "ipc":
             await self._listening()
         self._running_before = True
         return info
 
-    async def _start_launcher(self, plan: LaunchPlan, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
+    async def _start_launcher(self, planned: Planned, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
         report, report_end = os.pipe()
         try:
             with tempfile.TemporaryFile() as plan_file:
-                plan_file.write(plan.to_bytes())
+                plan_file.write(planned.plan.to_bytes())
                 plan_file.flush()
                 arguments = ["--plan-fd", str(plan_file.fileno()), "--report-fd", str(report_end)]
                 info = await super().launch_kernel(
                     [sys.executable, *LAUNCHER, *arguments],
                     **{**kwargs, "pass_fds": (plan_file.fileno(), report_end)},
-                    env=scrubbed(os.environ),
+                    env=planned.launcher_environment,
                     cwd="/",
                 )
         except BaseException:

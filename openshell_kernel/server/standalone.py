@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
-from openshell_kernel.server.interpreter import scrubbed
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
@@ -61,7 +60,7 @@ def _start(argv: list[str]) -> None:
     with open(plan, "wb", closefd=False) as stream:
         stream.write(planned.plan.to_bytes())
     command = [sys.executable, *LAUNCHER, "--plan-fd", str(plan)]
-    os.execve(sys.executable, command, scrubbed(os.environ))  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, command, planned.launcher_environment)  # noqa: S606 - no shell is wanted
 
 
 def _configuration(argv: list[str]) -> dict[str, Any]:

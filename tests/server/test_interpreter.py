@@ -35,7 +35,7 @@ def environment(tmp_path):
 
 def test_prefixes_import_path_and_editable_installs_are_told(environment):
     base, python, site = environment
-    found = interpreter.inspect(python)
+    found = interpreter.inspect(python, {})
     assert str(base / "venv") in found.prefixes
     assert sys.base_prefix in found.prefixes
     assert {site, str(base / "by_path")} <= set(found.import_path)
@@ -44,28 +44,30 @@ def test_prefixes_import_path_and_editable_installs_are_told(environment):
 
 def test_it_is_asked_again_once_something_was_installed(environment):
     base, python, site = environment
-    interpreter.inspect(python)
+    interpreter.inspect(python, {})
     (base / "later").mkdir()
     with open(f"{site}/later.pth", "w") as stream:
         stream.write(f"{base}/later\n")
-    assert str(base / "later") in interpreter.inspect(python).import_path
+    assert str(base / "later") in interpreter.inspect(python, {}).import_path
 
 
 def test_neither_the_working_directory_nor_pythonpath_is_imported(environment, tmp_path, monkeypatch):
     _, python, _ = environment
     (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    interpreter.inspect(python)
+    interpreter.inspect(python, {"PYTHONPATH": str(tmp_path)})
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/true"])
 def test_what_is_no_python_is_told(program):
     with pytest.raises(LaunchError, match=r"argv in the kernel's kernel\.json"):
-        interpreter.inspect(program)
+        interpreter.inspect(program, {})
 
 
-def test_a_child_gets_no_relative_library_path():
-    environ = {"LD_LIBRARY_PATH": ":lib:/opt/lib:", "LD_PRELOAD": "/evil.so", "PATH": os.defpath, "SECRET_TOKEN": "x"}
-    assert interpreter.scrubbed(environ) == {"LD_LIBRARY_PATH": "/opt/lib", "PATH": os.defpath}
+def test_a_child_gets_no_library_path_that_a_sandbox_could_fill(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    libraries = f":lib:/opt/lib:{tmp_path}/work/lib:{tmp_path}/link:"
+    environ = {"LD_LIBRARY_PATH": libraries, "LD_PRELOAD": "/evil.so", "PATH": os.defpath, "SECRET_TOKEN": "x"}
+    scrubbed = interpreter.scrubbed(environ, [str(tmp_path / "work")])
+    assert scrubbed == {"LD_LIBRARY_PATH": "/opt/lib", "PATH": os.defpath}
