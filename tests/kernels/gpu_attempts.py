@@ -1,6 +1,7 @@
 """Runs a confined kernel where this script is run, and prints as JSON what it could do with the GPUs and /proc."""
 
 import json
+import logging
 import sys
 
 from support import kernels
@@ -52,7 +53,8 @@ print(json.dumps({
 
 
 def main():
-    with kernels.started(cwd=sys.argv[1]) as kernel:
+    logging.basicConfig(level=logging.INFO)
+    with kernels.started(cwd=sys.argv[1], configuration=json.loads(sys.argv[2])) as kernel:
         outcome = json.loads(kernel.run(ATTEMPTS).text)
         outcome["snapshot"] = json.loads(kernel.run("%policy show --json").text)
         outcome["text"] = kernel.run("%policy show").text

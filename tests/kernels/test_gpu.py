@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 from fakes import nvml as fake
+from support import gpu_machine
 
 GPUS = ("driver 570.86.15", "cuda 12080", fake.gpu(0), fake.gpu(3))
 SCRIPT = Path(__file__).with_name("gpu_attempts.py")
 NODES = ("nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 REACHED = "ENOTTY"  # what the stand-ins answer to an ioctl that Landlock lets through
 NETWORK = "network_policies:\n  api: {name: api, endpoints: [{host: example.org, port: 443}], binaries: []}\n"
+WORDS = {
+    "trait": "trait",
+    "variable": "OPENSHELL_SANDBOX_POLICY",
+    "user": "user policy",
+    "system": "system policy",
+    "built-in": "built-in policy",
+}
 POLICY = "version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [/usr, /proc, /tmp]\n"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
@@ -23,8 +31,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and moun
 def outcome(user, tmp_path):
     """Return a function that runs a kernel on a machine with two GPUs, or on this one, and tells what it could do."""
 
-    def run(*trouble, gpus=True, **environment):
-        command = [sys.executable, str(SCRIPT), str(user / "notebooks")]
+    def run(*trouble, gpus=True, configuration=None, **environment):
+        command = [sys.executable, str(SCRIPT), str(user / "notebooks"), json.dumps(configuration)]
         if gpus:
             library = fake.build(tmp_path / "driver")
             fake.configure(library, *GPUS, *trouble)
@@ -38,7 +46,7 @@ def outcome(user, tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return {**json.loads(done.stdout), "log": done.stderr}
 
     return run
 
@@ -49,20 +57,23 @@ def rules(outcome):
 
 @needs_root
 @pytest.mark.parametrize("network", ["", NETWORK], ids=["without network policies", "with network policies"])
-@pytest.mark.parametrize("source", ["built-in", "variable", "user"])
+@pytest.mark.parametrize("source", ["trait", "variable", "user", "system", "built-in"])
 def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(
     outcome, user, write_policy, source, network
 ):
-    environment = {}
-    if source == "variable":
-        path = user / "policy.yaml"
-        path.write_text(POLICY + network)
-        environment["OPENSHELL_SANDBOX_POLICY"] = str(path)
-    elif source == "user":
-        write_policy(POLICY + network)
-    elif network:
+    if source == "built-in" and network:
         pytest.skip("the built-in policy has no network policies")
-    seen = outcome(**environment)
+    path = user / "policy.yaml"
+    path.write_text(POLICY + network)
+    options = {
+        "trait": {"configuration": {"policy": str(path)}},
+        "variable": {"OPENSHELL_SANDBOX_POLICY": str(path)},
+        "system": {gpu_machine.SYSTEM_POLICY: POLICY + network},
+    }
+    if source == "user":
+        write_policy(POLICY + network)
+    seen = outcome(**options.get(source, {}))
+    assert WORDS[source] in seen["snapshot"]["effective"]["source"]
     assert seen["nodes"] == dict.fromkeys(NODES, REACHED)
     assert (seen["comm"], seen["comm in a thread"], seen["comm in a child"]) == ("ok", "ok", "ok")
     assert seen["create in proc"] in ("ENOENT", "EACCES")
@@ -72,6 +83,8 @@ def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(
         (3, "GPU-00000000-0000-0000-0000-000000000003"),
     ]
     assert [promotion["path"] for promotion in effective["promotions"]] == ["/proc"]
+    assert "INFO:traitlets:OpenShell: /proc is promoted from read-only to read-write" in seen["log"]
+    assert ("network_policies" in [item["what"] for item in effective["unenforced"]]) == bool(network)
     found = rules(seen)
     assert (found["/proc"]["access"], found["/proc"]["origin"]) == ("read_write", "promotion")
     assert set(found["/proc"]["rights"]) == {"read_file", "read_dir", "write_file", "truncate"}

@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 NODES = ("nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+SYSTEM_POLICY = "OPENSHELL_TEST_SYSTEM_POLICY"
 NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
 
 
@@ -36,6 +37,18 @@ def make_devices():
     mount("--bind", new, "/dev")
 
 
+def add_system_policy(text):
+    """Put a policy into /etc/openshell; only this namespace sees it."""
+    folder = tempfile.mkdtemp()
+    mount("-t", "tmpfs", "tmpfs", folder)
+    for name in ("upper", "work"):
+        os.mkdir(f"{folder}/{name}")
+    mount("-t", "overlay", "overlay", "-o", f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work", "/etc")
+    os.mkdir("/etc/openshell")
+    with open("/etc/openshell/policy.yaml", "w") as stream:
+        stream.write(text)
+
+
 def main():
     library, script, *arguments = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
@@ -43,6 +56,8 @@ def main():
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}")
     mount("--make-rprivate", "/")
     make_devices()
+    if SYSTEM_POLICY in os.environ:
+        add_system_policy(os.environ.pop(SYSTEM_POLICY))
     os.environ["LD_LIBRARY_PATH"] = library
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")

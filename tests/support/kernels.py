@@ -55,9 +55,11 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def started(name="openshell-gpu", *, cwd, **arguments):
-    """Start a kernel as clients do; shut it down at the end."""
+def started(name="openshell-gpu", *, cwd, configuration=None, **arguments):
+    """Start a kernel as clients do, with this configuration in its kernelspec; shut it down at the end."""
     manager = KernelManager(kernel_name=name)
+    if configuration:
+        manager.kernel_spec.metadata["kernel_provisioner"]["config"] = configuration
     manager.start_kernel(cwd=str(cwd), **arguments)
     client = manager.client()
     client.start_channels()

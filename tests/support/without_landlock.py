@@ -1,0 +1,43 @@
+"""Runs a program on a kernel that answers every call to Landlock with an error, as kernels without it do.
+
+`python -m support.without_landlock ERRNO-NAME PROGRAM ARGUMENTS...`. A seccomp filter stands in for the older kernel.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+
+LANDLOCK_CREATE_RULESET = 444
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+RET_ERRNO, RET_ALLOW = 0x00050000, 0x7FFF0000
+LOAD_NUMBER, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
+
+
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def main():
+    code = getattr(errno, sys.argv[1])
+    instructions = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (LOAD_NUMBER, 0, 0, 0),
+            (JUMP_EQUAL, 0, 1, LANDLOCK_CREATE_RULESET),
+            (RETURN, 0, 0, RET_ERRNO | code),
+            (RETURN, 0, 0, RET_ALLOW),
+        )
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = Program(len(instructions) // 8, instructions)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program)
+    ):
+        raise SystemExit(os.strerror(ctypes.get_errno()))
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
