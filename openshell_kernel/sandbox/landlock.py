@@ -135,11 +135,12 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
     try:
         abi = _call(plumbing.get_create_ruleset(), None, 0, plumbing.CREATE_RULESET_VERSION)
     except OSError as error:
-        return Support(abi=None, release=release, cause=_cause(error.errno or 0, release))
+        return Support(abi=None, release=release, cause=why_missing(error.errno or 0, release))
     return Support(abi=abi, release=release)
 
 
-def _cause(code: int, release: str) -> str:
+def why_missing(code: int, release: str) -> str:
+    """Return which of the known causes an error of landlock_create_ruleset stands for, and what to do."""
     if code == errno.ENOSYS and _version(release) < _FIRST_LINUX:
         return f"Linux {release} has no Landlock: it came with 5.13; update the kernel"
     return _CAUSES.get(code, f"Landlock cannot be used: {os.strerror(code)}").format(release=release)

@@ -26,7 +26,7 @@ def test_other_systems_are_told_to_use_linux():
     ],
 )
 def test_each_cause_has_its_message(code, release, words):
-    assert words in landlock._cause(code, release)
+    assert words in landlock.why_missing(code, release)
 
 
 def test_nothing_is_prepared_without_landlock():
