@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-COMMANDS = ("show", "why", "help")
+COMMANDS = ("show", "env", "why", "help")
 OPTIONS = ("--json", "--yaml")
 _QUOTES = ("'", '"')
 _SPECIAL = " \t\\'\"`$&;|<>(){}[]*?!#"

@@ -23,6 +23,7 @@ HELP = """\
 %policy show          what this kernel is allowed, where each rule came from, and what is not enforced
 %policy show --json   the same for programs
 %policy show --yaml   a policy file that loads again and gives the same sandbox
+%policy env           which environment variables of the server were withheld, and which passed; never values
 %policy why PATH      whether PATH may be read, written and executed, by which rule, or what to add
 """
 UNCONFINED = """\
@@ -49,6 +50,8 @@ def policy(line: str) -> None:
         print(HELP, end="")  # noqa: T201
     elif command == "show":
         _show(rest.split())
+    elif command == "env":
+        _env(rest)
     elif command == "why":
         _why(rest)
     else:
@@ -96,6 +99,18 @@ def _show(options: list[str]) -> None:
         from IPython.display import display  # noqa: PLC0415
 
         display(PolicyDisplay(snapshot))
+
+
+def _env(argument: str) -> None:
+    if argument.strip():
+        raise UsageError("%policy env takes no argument: it lists names only")
+    snapshot = _snapshot()
+    if snapshot is None:
+        print(UNCONFINED, end="")  # noqa: T201
+        return
+    from openshell_kernel.kernel import render_text  # noqa: PLC0415
+
+    print(render_text.render_env(snapshot), end="")  # noqa: T201
 
 
 def _why(argument: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import posixpath
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,18 @@ from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.explain import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from openshell_kernel.kernel.snapshot import Snapshot
     from openshell_kernel.policy.effective import Rule
 
 
-def render(snapshot: Snapshot) -> str:
+def render(snapshot: Snapshot, *, environ: Mapping[str, str] = os.environ) -> str:
     """Return the declared policy with promotions applied, and beneath it, as comments, what was added to it.
 
     The baselines and the working directory stay comments: they are found anew at every start, and as entries
-    would freeze this start's paths into the policy.
+    would freeze this start's paths into the policy. The values of variables are not recorded: they are taken from
+    `environ`, which the policy has set.
     """
     effective = snapshot.effective
     stream = io.StringIO()
@@ -32,7 +34,7 @@ def render(snapshot: Snapshot) -> str:
     yaml.allow_unicode = False
     yaml.width = 2**16
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.dump(_declared(snapshot), stream)
+    yaml.dump(_declared(snapshot, environ), stream)
     return "\n".join(
         [
             f"# Policy of an OpenShell kernel, as recorded at launch, {printable(snapshot.kernel.started)}",
@@ -48,10 +50,12 @@ def render(snapshot: Snapshot) -> str:
     )
 
 
-def _declared(snapshot: Snapshot) -> dict[str, Any]:
+def _declared(snapshot: Snapshot, environ: Mapping[str, str]) -> dict[str, Any]:
     effective = snapshot.effective
     policy = copy.deepcopy(effective.declared)
     policy.setdefault("landlock", {"compatibility": effective.compatibility})
+    variables = (policy.get("jupyter") or {}).get("environment", {}).get("set", {})
+    variables.update({name: environ.get(name, "") for name in variables})
     filesystem = policy.get("filesystem_policy")
     if not isinstance(filesystem, dict):
         return policy

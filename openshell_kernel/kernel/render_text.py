@@ -40,11 +40,46 @@ def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...]) -> str:
     for verdict in verdicts:
         lines += _verdict(verdict)
     lines += _remedies(verdicts, snapshot.effective.source)
+    lines += _private_home(snapshot, first.path)
     lines += [
         "",
         *_wrapped("Landlock's rules, as recorded at launch. Ordinary file permissions apply as well."),
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_env(snapshot: Snapshot) -> str:
+    """Return what `%policy env` says: names of variables, never their values."""
+    environment = snapshot.effective.environment
+    lines = []
+    for title, names in (
+        ("Withheld: the server has them, this kernel does not", environment.withheld),
+        ("Passed from the server", environment.passed),
+        ("Added for this kernel: its private home, kernel.json, the policy, the operator", environment.added),
+    ):
+        lines += [f"{title} ({len(names)})", *_wrapped(", ".join(names) or "none", "    "), ""]
+    if environment.withheld:
+        lines += [
+            "To pass one, add to the policy:",
+            "    jupyter:",
+            "      environment:",
+            "        pass: [NAME]",
+            *_wrapped(
+                "A pattern such as AWS_* passes no name that looks like that of a secret: write such a name in full. "
+                "The Jupyter server's own tokens never pass."
+            ),
+        ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _private_home(snapshot: Snapshot, path: str) -> Iterable[str]:
+    home = snapshot.effective.home
+    if home and (path == home.path or path.startswith(home.path + "/")):
+        yield ""
+        yield from _wrapped(
+            "This lies in the kernel's private home, to which ~ leads here. For a file of your account write its "
+            "full path instead of ~."
+        )
 
 
 def _verdict(verdict: Verdict) -> Iterable[str]:

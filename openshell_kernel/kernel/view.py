@@ -117,6 +117,7 @@ def build(snapshot: Snapshot) -> View:
             ("Policy", f"{effective.source}, {effective.compatibility}"),
             ("Folder", snapshot.kernel.workdir),
             ("Python", snapshot.kernel.python),
+            *_private(snapshot),
         ),
         gpu_summary=_gpu_summary(snapshot),
         gpus=tuple(_card(gpu, effective.hardware.nodes) for gpu in effective.hardware.gpus),
@@ -172,6 +173,15 @@ def _layers(snapshot: Snapshot) -> tuple[Layer, ...]:
         ),
         *(Layer(name=layer.name, active=layer.active, detail=layer.detail) for layer in confinement.layers),
     )
+
+
+def _private(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
+    home, environment = snapshot.effective.home, snapshot.effective.environment
+    if home is not None:
+        kept = "kept for this folder's notebooks" if home.kind == "project" else "goes away with this kernel"
+        yield "Home", f"{home.path}, private, {kept}"
+    withheld = _counted(len(environment.withheld), "environment variable")
+    yield "Env", f"{withheld} withheld, {len(environment.passed)} passed: %policy env lists their names"
 
 
 def _gpu_summary(snapshot: Snapshot) -> str:

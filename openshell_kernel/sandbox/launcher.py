@@ -10,6 +10,7 @@ It imports the standard library and the landlock binding only, and nothing from 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import landlock
+from openshell_kernel.sandbox import landlock, privileges, procfs, seccomp
 from openshell_kernel.sandbox.plan import SNAPSHOT_VARIABLE, LaunchPlan
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ def main(argv: Sequence[str]) -> int:
         os.execv(sys.executable, [sys.executable, "-I", "-m", "openshell_kernel.server.standalone", *argv])  # noqa: S606 - no shell is wanted
     plan_fd, report_fd = _descriptors(argv)
     _close_all_but(0, 1, 2, plan_fd, report_fd)
+    _let_go_of_terminals()
     for fd in {plan_fd, report_fd} - {0, 1, 2}:
         os.set_inheritable(fd, False)
     try:
         _run(plan_fd, report_fd)
     except ConfinementError as error:
         _refuse(report_fd, str(error))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _refuse(report_fd, f"the kernel cannot be started: {error}")
     return 1
 
@@ -68,9 +70,30 @@ def _run(plan_fd: int, report_fd: int) -> None:
 
 
 def _confine(plan: LaunchPlan) -> landlock.Confinement:
+    """Apply every layer, in the one order that works.
+
+    Mounts and rules need the paths as root sees them, Landlock needs no privilege at all, and what is enforced first
+    may hinder what comes later.
+    """
+    stays_root = os.geteuid() == 0 and (plan.identity is None or plan.identity.uid == 0)
+    layers = [privileges.leave_terminal()]
+    if plan.proc == "leave":
+        layers += procfs.unchanged(plan.rules, stays_root=stays_root)
+    else:
+        layers += procfs.protect(plan.rules, stays_root=stays_root, refuse=plan.proc == "protect")
     support = landlock.probe()
-    if support.abi is not None or plan.require_landlock:
-        return landlock.prepare(plan.rules, support).enforce()
+    required = support.abi is not None or plan.require_landlock
+    prepared = landlock.prepare(plan.rules, support) if required else None
+    layers += privileges.drop(plan.identity, plan.keep_capabilities, bounded=required)
+    layers.append(privileges.forbid_core_dumps())
+    if plan.identity is not None:
+        privileges.refuse_out_of_reach(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
+    confinement = prepared.enforce() if prepared else _unconfined(plan, support)
+    layers.append(seccomp.install(plan.seccomp, detail=plan.seccomp_detail, required=plan.require_seccomp))
+    return dataclasses.replace(confinement, layers=tuple(layers))
+
+
+def _unconfined(plan: LaunchPlan, support: landlock.Support) -> landlock.Confinement:
     return landlock.Confinement(
         enforced=False,
         reason=support.cause,
@@ -122,6 +145,23 @@ def _report(fd: int, message: dict[str, Any], text: str = "") -> None:
     with contextlib.suppress(BrokenPipeError):
         while view:
             view = view[os.write(fd, view) :]
+
+
+def _let_go_of_terminals() -> None:
+    """Leave the kernel no descriptor of a terminal that it could read from or share the settings of."""
+    for fd, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, "/proc/self/fd/1", os.O_WRONLY),
+        (2, "/proc/self/fd/2", os.O_WRONLY),
+    ):
+        if os.isatty(fd):
+            try:
+                new = os.open(name, flags | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError:
+                # Somebody else's terminal, as after su.
+                new = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(new, fd)
+            os.close(new)
 
 
 def _close_all_but(*kept: int) -> None:

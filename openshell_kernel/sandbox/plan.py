@@ -5,6 +5,7 @@ The plan is handed over in an anonymous file, never on disk and never in argumen
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from dataclasses import dataclass
@@ -50,6 +51,27 @@ class PlanRule:
     exact: bool = False
 
 
+CAPABILITIES = frozenset({"dac_override"})
+"""Capabilities that a plan may let the kernel keep; Landlock bounds what they reach."""
+
+PROC = frozenset({"leave", "protect", "allow"})
+"""What to do about /proc. `protect`: a private mount namespace in which its controls of the machine are read-only, or
+no start; `allow`: the same, or a start all the same."""
+
+_MAX_ID = 4294967294
+_BPF_INSTRUCTION = 8  # bytes
+_BPF_LONGEST = 4096  # instructions, linux/bpf_common.h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The user and groups that the kernel takes on."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
     """Everything the launcher needs; it looks up nothing else.
@@ -61,6 +83,12 @@ class LaunchPlan:
         rules: the filesystem rules, in the order in which they are reported.
         require_landlock: refuse to start where Landlock is missing.
         record: JSON object that is handed to the kernel beside what was achieved.
+        identity: whom the kernel runs as; None leaves that as it is.
+        keep_capabilities: what the kernel keeps when all other capabilities are dropped.
+        proc: one of `PROC`.
+        seccomp: the filter of system calls, as BPF instructions; empty where the trusted side could not make one.
+        seccomp_detail: what the filter covers, or why there is none.
+        require_seccomp: refuse to start without a filter.
     """
 
     argv: tuple[str, ...]
@@ -69,6 +97,12 @@ class LaunchPlan:
     rules: tuple[PlanRule, ...]
     require_landlock: bool
     record: dict[str, Any]
+    identity: Identity | None = None
+    keep_capabilities: tuple[str, ...] = ()
+    proc: str = "leave"
+    seccomp: bytes = b""
+    seccomp_detail: str = ""
+    require_seccomp: bool = True
 
     def to_bytes(self) -> bytes:
         """Return the plan as JSON."""
@@ -82,6 +116,12 @@ class LaunchPlan:
             ],
             "require_landlock": self.require_landlock,
             "record": self.record,
+            "identity": self.identity and {name: getattr(self.identity, name) for name in self.identity.__slots__},
+            "keep_capabilities": self.keep_capabilities,
+            "proc": self.proc,
+            "seccomp": base64.b64encode(self.seccomp).decode("ascii"),
+            "seccomp_detail": self.seccomp_detail,
+            "require_seccomp": self.require_seccomp,
         }
         return json.dumps(data).encode()
 
@@ -107,6 +147,11 @@ class LaunchPlan:
         _expect(isinstance(data["rules"], list), "rules is not a list")
         _expect(isinstance(data["require_landlock"], bool), "require_landlock is not true or false")
         _expect(isinstance(data["record"], dict), "record is not an object")
+        keep, proc = data["keep_capabilities"], data["proc"]
+        _expect(_is_strings(keep) and CAPABILITIES.issuperset(keep), "keep_capabilities is wrong")
+        _expect(_is_string(proc) and proc in PROC, "proc is wrong")
+        _expect(_is_string(data["seccomp_detail"]), "seccomp_detail is not text")
+        _expect(isinstance(data["require_seccomp"], bool), "require_seccomp is not true or false")
         return cls(
             argv=tuple(argv),
             cwd=cwd,
@@ -114,10 +159,30 @@ class LaunchPlan:
             rules=tuple(_rule(item) for item in data["rules"]),
             require_landlock=data["require_landlock"],
             record=data["record"],
+            identity=_identity(data["identity"]),
+            keep_capabilities=tuple(keep),
+            proc=proc,
+            seccomp=_program(data["seccomp"]),
+            seccomp_detail=data["seccomp_detail"],
+            require_seccomp=data["require_seccomp"],
         )
 
 
-_KEYS = {"format", "argv", "cwd", "environment", "rules", "require_landlock", "record"}
+_KEYS = {
+    "format",
+    "argv",
+    "cwd",
+    "environment",
+    "rules",
+    "require_landlock",
+    "record",
+    "identity",
+    "keep_capabilities",
+    "proc",
+    "seccomp",
+    "seccomp_detail",
+    "require_seccomp",
+}
 
 
 def _rule(item: Any) -> PlanRule:  # noqa: ANN401 - it is checked here
@@ -128,6 +193,30 @@ def _rule(item: Any) -> PlanRule:  # noqa: ANN401 - it is checked here
     for name in ("required", "exact"):
         _expect(isinstance(item[name], bool), f"a rule's {name} is not true or false")
     return PlanRule(path=path, rights=tuple(rights), required=item["required"], exact=item["exact"])
+
+
+def _identity(item: Any) -> Identity | None:  # noqa: ANN401 - it is checked here
+    if item is None:
+        return None
+    _expect(isinstance(item, dict) and item.keys() == {"uid", "gid", "groups"}, "identity has wrong keys")
+    uid, gid, groups = item["uid"], item["gid"], item["groups"]
+    _expect(_is_id(uid) and _is_id(gid), "identity is not a user and a group")
+    _expect(isinstance(groups, list) and all(map(_is_id, groups)), "identity's groups are wrong")
+    return Identity(uid=uid, gid=gid, groups=tuple(groups))
+
+
+def _program(value: object) -> bytes:
+    try:
+        program = base64.b64decode(value if isinstance(value, str) else "?", validate=True)
+    except ValueError:
+        raise _damaged("seccomp is not base64") from None
+    whole, rest = divmod(len(program), _BPF_INSTRUCTION)
+    _expect(rest == 0 and whole <= _BPF_LONGEST, "seccomp is not a program")
+    return program
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_ID
 
 
 def _is_string(value: object) -> bool:

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from openshell_kernel.kernel import magics, memfd, permissions
 from openshell_kernel.kernel.completion import complete
 from openshell_kernel.policy import baseline, loading
-from openshell_kernel.policy.effective import Hardware
+from openshell_kernel.policy.effective import Environment, Hardware, Home
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.explain import why
 
@@ -136,6 +136,41 @@ def granted(policy):
     return {(rule.path, rule.access, frozenset(rule.rights)) for rule in policy.rules}
 
 
+def test_env_lists_names_and_show_tells_how_many_were_withheld(start):
+    environment = Environment(passed=("LANG", "PATH"), added=("HOME",), withheld=("AWS_SECRET_ACCESS_KEY", "FOO"))
+    home = Home(kind="project", path="/home/ada/.local/share/openshell/homes/vision-0")
+    shell = start(snapshots.record(snapshots.effective(environment=environment, home=home)))
+    listed = shell.run("%policy env").stdout
+    assert "does not (2)\n    AWS_SECRET_ACCESS_KEY, FOO\n" in listed
+    assert "server (2)\n    LANG, PATH\n" in listed
+    assert "(1)\n    HOME\n" in listed
+    (output,) = shell.run("%policy show").outputs
+    for text in (output.data["text/plain"], output.data["text/html"]):
+        assert "2 environment variables withheld, 2 passed" in text
+        assert "homes/vision-0, private, kept for this folder" in text
+
+
+def test_why_says_what_the_tilde_leads_to(start, environ, tmp_path):
+    environ.setenv("HOME", str(tmp_path))
+    home = Home(kind="ephemeral", path=str(tmp_path))
+    shell = start(snapshots.record(snapshots.effective(home=home)))
+    assert "the kernel's private home, to which ~ leads" in shell.run("%policy why ~/.ssh/id_ed25519").stdout
+    assert "private home" not in shell.run("%policy why /etc/passwd").stdout
+
+
+def test_show_yaml_keeps_what_concerns_kernels_and_takes_values_from_the_environment(start, environ, tmp_path):
+    environ.setenv("MY_URL", "https://example.org")
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 1\njupyter:\n  home: ephemeral\n  environment:\n    pass: [HF_*]\n    set: {MY_URL: x}\n")
+    record = snapshots.record(enriched(path))
+    assert record["effective"]["declared"]["jupyter"]["environment"]["set"] == {"MY_URL": None}
+    path.write_text(start(record).run("%policy show --yaml").stdout)
+    again = loading.load(path)
+    assert again.environment.passing == ("HF_*",)
+    assert again.environment.setting == {"MY_URL": "https://example.org"}
+    assert again.home == "ephemeral"
+
+
 def test_show_yaml_states_what_the_policy_left_to_its_default(start):
     policy = snapshots.effective(compatibility="best_effort", declared={"version": 1})
     printed = start(snapshots.record(policy)).run("%policy show --yaml").stdout
@@ -175,9 +210,10 @@ def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_all
     ("cell", "message"),
     [
         ("%policy shwo", "did you mean 'show'?"),
-        ("%policy xyzzy", "there is: show, why, help"),
+        ("%policy xyzzy", "there is: show, env, why, help"),
         ("%policy show --jsn", "did you mean '--json'?"),
         ("%policy show --json --yaml", "one format at a time"),
+        ("%policy env PATH", "takes no argument"),
         ("%policy why", "needs a path"),
         ("%policy why a b", 'quote one with spaces: %policy why "a b"'),
         ("%policy why 'a", "no closing quotation"),
@@ -214,7 +250,7 @@ def test_a_descriptor_that_is_something_else_is_neither_read_nor_touched(start, 
 def test_outside_an_openshell_kernel_it_says_how_to_start_one(start):
     shell = start()
     assert shell.run("1").stderr == ""
-    for cell in ("%policy show", "%policy why /"):
+    for cell in ("%policy show", "%policy env", "%policy why /"):
         output = shell.run(cell).stdout
         assert "not confined by OpenShell" in output
         assert "jupyter console --kernel openshell-gpu" in output
@@ -262,7 +298,7 @@ def completed(shell, typed):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("%policy ", {"%policy show", "%policy why", "%policy help"}),
+        ("%policy ", {"%policy show", "%policy env", "%policy why", "%policy help"}),
         ("%policy sh", {"%policy show"}),
         ("policy sh", {"policy show"}),
         ("%policy show --", {"%policy show --json", "%policy show --yaml"}),
@@ -310,4 +346,4 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
         "openshell_kernel.kernel.magics",
         "openshell_kernel.kernel.memfd",
     ]
-    assert magics.HELP.count("\n") == 4
+    assert magics.HELP.count("\n") == 5

@@ -1,5 +1,6 @@
 """The launch plan survives the crossing unchanged, and a damaged one starts nothing."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox.plan import RIGHTS, LaunchPlan, PlanRule
+from openshell_kernel.sandbox.plan import RIGHTS, Identity, LaunchPlan, PlanRule
 
 PLAN = LaunchPlan(
     argv=("/usr/bin/python3", "-m", "ipykernel_launcher"),
@@ -16,6 +17,12 @@ PLAN = LaunchPlan(
     rules=(PlanRule(path="/usr", rights=("read_file", "execute"), required=True),),
     require_landlock=True,
     record={"effective": {}},
+    identity=Identity(uid=1500, gid=1501, groups=(44,)),
+    keep_capabilities=("dac_override",),
+    proc="protect",
+    seccomp=bytes(range(16)),
+    seccomp_detail="all of them",
+    require_seccomp=False,
 )
 
 
@@ -25,6 +32,8 @@ def changed(**changes: object) -> bytes:
 
 def test_a_plan_crosses_unchanged():
     assert LaunchPlan.from_bytes(PLAN.to_bytes()) == PLAN
+    unchanged = dataclasses.replace(PLAN, identity=None)
+    assert LaunchPlan.from_bytes(unchanged.to_bytes()) == unchanged
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,22 @@ def test_a_plan_crosses_unchanged():
         ),
         pytest.param(changed(require_landlock=1), id="a truth value that is a number"),
         pytest.param(changed(record=[]), id="a record that is no object"),
+        pytest.param(changed(identity={"uid": 1, "gid": 1}), id="an identity without groups"),
+        pytest.param(changed(identity={"uid": -1, "gid": 1, "groups": []}), id="a user that means: unchanged"),
+        pytest.param(changed(identity={"uid": True, "gid": 1, "groups": []}), id="a user that only looks like 1"),
+        pytest.param(changed(identity={"uid": 1, "gid": 2**32 - 1, "groups": []}), id="a group that means: unchanged"),
+        pytest.param(changed(identity={"uid": 1, "gid": 1, "groups": ["0"]}), id="a group that is text"),
+        pytest.param(changed(keep_capabilities=["sys_admin"]), id="keeping a capability that is never kept"),
+        pytest.param(changed(keep_capabilities="dac_override"), id="capabilities that are no list"),
+        pytest.param(changed(proc="none"), id="an unknown way with /proc"),
+        pytest.param(changed(seccomp=None), id="no filter"),
+        pytest.param(changed(seccomp="AAAA AAAAAAA="), id="a filter that is not quite base64"),
+        pytest.param(changed(seccomp="\u00e4"), id="a filter in no alphabet"),
+        pytest.param(changed(seccomp="AAAAAAAA"), id="a filter that ends within an instruction"),
+        pytest.param(changed(seccomp="A" * 4 * 10928), id="a filter that is too long"),
+        pytest.param(changed(seccomp_detail=1), id="a filter's detail that is no text"),
+        pytest.param(changed(require_seccomp=0), id="requiring a filter as a number"),
+        pytest.param(changed(proc=[]), id="a way with /proc that is no text"),
     ],
 )
 def test_a_damaged_plan_is_refused(text):

@@ -34,7 +34,7 @@ def make_devices():
     number = os.stat("/dev/null").st_rdev
     for name in NODES:
         os.mknod(f"{new}/{name}", 0o20600, number)
-    mount("--bind", new, "/dev")
+    mount("--rbind", new, "/dev")
 
 
 def add_system_policy(text):

@@ -1,0 +1,101 @@
+"""Plans carried out by the real launcher, with a program that reports what it could do in the place of a kernel."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import landlock
+
+import openshell_kernel
+from openshell_kernel.policy.effective import PROC_READ_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS
+from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+
+LAUNCH = Path(__file__).parent.parent / "confinement" / "launch.py"
+REACH = LAUNCH.with_name("reach.py")
+IMPORTS = ":".join(str(Path(module.__file__).parent.parent) for module in (openshell_kernel, landlock))
+NOBODY = 65534
+
+
+def reachable(path):
+    """Whether everybody may execute this program."""
+    real = os.path.realpath(path)
+    return all(os.stat(folder).st_mode & 0o001 for folder in (real, *map(str, Path(real).parents)))
+
+
+# A Python that every user may run: that of the tests, or else the system's.
+PYTHON = sys.executable if reachable(sys.executable) else "/usr/bin/python3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """What the launcher reported and what the program achieved; the latter is empty when the start was refused."""
+
+    outcomes: list = field(default_factory=list)
+    layers: dict = field(default_factory=dict)
+    refused: str = ""
+
+
+def plan(*attempts, folders=(), proc_writable=True, **changes):
+    """A plan for the reporting program. `folders` are granted read-write."""
+    readable = {"/usr", "/bin", "/lib", "/lib64", "/etc", sys.prefix, sys.base_prefix, str(REACH)}
+    proc = PROC_WRITE_RIGHTS if proc_writable else PROC_READ_RIGHTS
+    basis = LaunchPlan(
+        argv=(PYTHON, str(REACH), *(json.dumps(words) for words in attempts)),
+        cwd="/",
+        environment={},
+        rules=(
+            *(PlanRule(path=path, rights=READ_RIGHTS, required=False) for path in readable),
+            *(PlanRule(path=str(path), rights=WRITE_RIGHTS, required=True) for path in folders),
+            PlanRule(path="/proc", rights=proc, required=True),
+        ),
+        require_landlock=True,
+        require_seccomp=False,
+        record={},
+    )
+    return dataclasses.replace(basis, **changes)
+
+
+def launch(plan, *, user=None, wrapper=()):
+    """Carry out a plan: as another user, or through a program that puts the launcher into other circumstances."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as file, open(reading, "rb") as report:
+        file.write(plan.to_bytes())
+        file.flush()
+        arguments = ["--plan-fd", str(file.fileno()), "--report-fd", str(writing)]
+        process = subprocess.run(
+            [*wrapper, PYTHON, "-I", str(LAUNCH), IMPORTS, *arguments],
+            pass_fds=(file.fileno(), writing),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            start_new_session=True,
+            **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+        )
+        os.close(writing)
+        messages = [json.loads(line) for line in report]
+    assert messages, process.stderr
+    if messages[-1]["status"] == "refused":
+        return Launched(refused=messages[-1]["error"])
+    assert process.returncode == 0, process.stderr
+    layers = {layer["name"]: layer for layer in messages[0]["confinement"]["layers"]}
+    return Launched(outcomes=json.loads(process.stdout), layers=layers)
+
+
+def unconfined(*attempts, user=None):
+    """What the same attempts achieve without the launcher."""
+    process = subprocess.run(
+        [PYTHON, str(REACH), *(json.dumps(words) for words in attempts)],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+    )
+    return json.loads(process.stdout)
