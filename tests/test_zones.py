@@ -29,6 +29,7 @@ ZONES = {
     "sandbox": ("errors", "sandbox"),
     "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
     "server": ("errors", "server", "policy", "gpu", "sandbox.plan"),
+    "cli": ("errors", "policy", "server.places"),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {
@@ -56,9 +57,10 @@ class EntryPoint:
 ENTRY_POINTS = (
     EntryPoint(module="sandbox.launcher", never=(*JUPYTER, "pydantic", "ruamel", "pynvml")),
     EntryPoint(module="kernel.magics", never=("pydantic", "ruamel", "pynvml", "landlock")),
-    EntryPoint(module="server.provisioner", never=("pynvml", "landlock")),
-    EntryPoint(module="server.standalone", never=("pynvml", "landlock")),
+    EntryPoint(module="server.provisioner", never=("pynvml", "landlock", "pyseccomp")),
+    EntryPoint(module="server.standalone", never=("pynvml", "landlock", "pyseccomp")),
     EntryPoint(module="policy.enrichment", never=(*JUPYTER, "pynvml", "landlock")),
+    EntryPoint(module="server.refusal", never=("IPython", "ipykernel", "pydantic", "ruamel", "pynvml", "landlock")),
     EntryPoint(module="gpu.nvml", never=(*JUPYTER, "pynvml", "landlock")),
 )
 
@@ -90,7 +92,7 @@ def test_no_line_of_a_zone_imports_uphill(path: Path):
 
 @pytest.mark.parametrize(
     ("project", "importer"),
-    [("landlock", "sandbox/landlock.py"), ("pynvml", "gpu/nvml.py")],
+    [("landlock", "sandbox/landlock.py"), ("pynvml", "gpu/nvml.py"), ("pyseccomp", "server/seccomp.py")],
 )
 def test_a_project_that_reaches_the_operating_system_has_one_importer(project: str, importer: str):
     importers = [

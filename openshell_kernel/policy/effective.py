@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -138,11 +138,31 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The names of environment variables, never their values.
+
+    `passed` came from the server, `added` were set for this kernel, and `withheld` are what the server has besides.
+    """
+
+    passed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The kernel's private home: `project` is kept for the notebooks of one folder, `ephemeral` goes away."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectivePolicy:
     """What a kernel is allowed, and everything that was decided on the way there.
 
     `source` says where the policy came from; `compatibility` is OpenShell's `hard_requirement` or `best_effort`;
-    `declared` is the policy as its author wrote it, in OpenShell's schema.
+    `declared` is the policy as its author wrote it, in OpenShell's schema, without the values of variables.
     """
 
     source: str
@@ -155,6 +175,8 @@ class EffectivePolicy:
     unenforced: tuple[Unenforced, ...] = ()
     hardware: Hardware
     declared: dict[str, Any]
+    environment: Environment = field(default_factory=Environment)
+    home: Home | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return this policy as JSON values; `from_json` gives it back."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.policy import baseline, unenforced
 from openshell_kernel.policy.effective import (
@@ -24,7 +24,9 @@ from openshell_kernel.policy.effective import (
     Access,
     Conflict,
     EffectivePolicy,
+    Environment,
     Hardware,
+    Home,
     Origin,
     Promotion,
     Rule,
@@ -47,11 +49,17 @@ class Runtime:
     """What this one kernel needs: the runtime baseline and its working directory.
 
     `workdir` is the folder to grant where the policy includes it; `workdir_refusal` says, instead, why none is safe.
+    `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `environment`, `home`
+    and `notices` are recorded as they are.
     """
 
     needs: tuple[Need, ...]
     workdir: str
     workdir_refusal: str = ""
+    identity_applied: bool = False
+    environment: Environment = field(default_factory=Environment)
+    home: Home | None = None
+    notices: tuple[str, ...] = ()
 
 
 def enrich(
@@ -83,10 +91,12 @@ def enrich(
         promotions=tuple(building.promotions),
         conflicts=tuple(building.conflicts),
         skipped=tuple(building.skipped),
-        notices=tuple(_notices(building.rules)),
-        unenforced=_unenforced(policy),
+        notices=(*_notices(building.rules), *runtime.notices),
+        unenforced=_unenforced(policy, runtime),
         hardware=hardware,
-        declared=policy.declared(),
+        declared=_without_values(policy.declared()),
+        environment=runtime.environment,
+        home=runtime.home,
     )
 
 
@@ -185,12 +195,19 @@ def _notices(rules: dict[str, Rule]) -> Iterable[str]:
                 )
 
 
-def _unenforced(policy: Policy) -> tuple[Unenforced, ...]:
+def _without_values(declared: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the values of variables: what is recorded gets shown, saved in notebooks and passed on."""
+    values = declared.get("jupyter", {}).get("environment", {}).get("set", {})
+    values.update(dict.fromkeys(values))
+    return declared
+
+
+def _unenforced(policy: Policy, runtime: Runtime) -> tuple[Unenforced, ...]:
     found = []
     if policy.network_policies:
         found.append(unenforced.NETWORK_POLICIES)
     if policy.network_middlewares:
         found.append(unenforced.NETWORK_MIDDLEWARES)
-    if policy.process is not None:
+    if policy.process is not None and not runtime.identity_applied:
         found.append(unenforced.PROCESS)
     return (*found, *unenforced.ALWAYS)

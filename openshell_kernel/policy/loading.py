@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from dataclasses import dataclass
 from functools import lru_cache
 
 from pydantic import ValidationError
@@ -15,6 +17,14 @@ from openshell_kernel.policy.model import UNKNOWN_KEY, Policy
 MAX_FILE_BYTES = 1024 * 1024
 
 _SHOWN_VIOLATIONS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """What was read: the bytes, and the real path of the very file that they came from."""
+
+    path: str
+    content: bytes
 
 
 class InvalidPolicyError(PolicyError):
@@ -36,7 +46,16 @@ def load(path: str | os.PathLike[str]) -> Policy:
         InvalidPolicyError: the file is not a valid policy.
     """
     name = os.fspath(path)
-    content = _read(name)
+    return decode(read(name).content, name=name)
+
+
+def decode(content: bytes, *, name: str) -> Policy:
+    """Return the policy that the bytes of a file say; `name` stands for the file in errors.
+
+    Raises:
+        PolicyError: it is not text.
+        InvalidPolicyError: it is not a valid policy.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -58,18 +77,29 @@ def parse(text: str, *, name: str) -> Policy:
     raise InvalidPolicyError(name, outcome)
 
 
-def _read(name: str) -> bytes:
+def read(name: str, *, follow: bool = True) -> File:
+    """Read a file that should be a policy once, from one descriptor.
+
+    Raises:
+        PolicyError: it cannot be read, is not a regular file, is too large, or, without `follow`, is a symbolic link.
+    """
+    # Without O_NONBLOCK, opening a FIFO would hang the server that starts the kernel.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        # Without O_NONBLOCK, opening a FIFO would hang the server that starts the kernel.
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = os.open(name, flags)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise PolicyError(f"{name}: not a regular file; a policy must be a YAML file")
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
+        if not follow and getattr(error, "errno", None) == errno.ELOOP:
+            raise PolicyError(
+                f"{name}: a symbolic link; put the policy itself there, or name the file that the link leads to"
+            ) from None
         reason = getattr(error, "strerror", None) or error
         raise PolicyError(
             f"{name}: the policy cannot be read: {reason}; correct the path or the file's permissions"
@@ -78,7 +108,7 @@ def _read(name: str) -> bytes:
         raise PolicyError(
             f"{name}: larger than {MAX_FILE_BYTES} bytes; a policy is a short text, is this the right file?"
         )
-    return content
+    return File(path=path, content=content)
 
 
 @lru_cache(maxsize=16)

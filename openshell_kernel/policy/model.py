@@ -5,6 +5,7 @@ and a `compatibility` that is misspelt is an error instead of a weaker sandbox.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,7 +35,26 @@ MISSING_KEY = "missing_key"
 INVALID_VALUE = "invalid_value"
 """The types of all errors of these models. Their `ctx` holds `problem` and `remedy`, in words."""
 
+MAX_VARIABLES = 256
+MAX_VALUE_BYTES = 65536
+
+SERVER_TOKENS = frozenset(
+    {
+        "CONFIGPROXY_AUTH_TOKEN",
+        "JPY_API_TOKEN",
+        "JPY_COOKIE_SECRET",
+        "JUPYTERHUB_API_TOKEN",
+        "JUPYTERHUB_COOKIE_SECRET",
+        "JUPYTERHUB_CRYPT_KEY",
+        "JUPYTER_TOKEN",
+        "JUPYTER_PASSWORD",
+    }
+)
+"""With these a notebook could have the server or the hub run code outside of the sandbox: no policy passes them."""
+_RESERVED = frozenset({"JPY_PARENT_PID", "OPENSHELL_SNAPSHOT_FD"})
+
 Compatibility = Literal["best_effort", "hard_requirement"]
+Home = Literal["project", "ephemeral"]
 
 _SHOWN = 80
 
@@ -109,8 +129,9 @@ class Block(BaseModel):
             return _error(kind, error["ctx"]["problem"], error["ctx"]["remedy"])
         if kind == "extra_forbidden":
             key = str(error["loc"][-1])
-            close = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
-            remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(cls.model_fields)}"
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return _error(UNKNOWN_KEY, "unknown key", remedy)
         if kind == "missing":
             return _error(MISSING_KEY, "a required key is missing", f"add `{error['loc'][-1]}: ...`")
@@ -125,7 +146,9 @@ class Block(BaseModel):
 
 
 def _detail(translated: PydanticCustomError, error: ErrorDetails) -> InitErrorDetails:
-    return InitErrorDetails(type=translated, loc=error["loc"], input=error["input"])
+    loc = error["loc"]
+    # So pydantic marks a key of a mapping that is wrong itself; the key's own name stands before it.
+    return InitErrorDetails(type=translated, loc=loc[:-1] if loc[-1:] == ("[key]",) else loc, input=error["input"])
 
 
 def _check_version(value: object) -> object:
@@ -179,6 +202,43 @@ def _check_path(value: str, *, writable: bool) -> str:
         problems, remedies = zip(*found, strict=True)
         raise _error(INVALID_VALUE, f"path {_show(value)} {' and '.join(problems)}", ", and ".join(remedies))
     return path
+
+
+def _check_pattern(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_*?][A-Za-z0-9_*?]*", value):
+        problem = f"{_show(value)} is not the name of an environment variable, nor a pattern of names"
+        raise _error(INVALID_VALUE, problem, "write letters, digits and _; * and ? stand for any of them")
+    if value in SERVER_TOKENS:
+        problem = f"{value} is a token of the Jupyter server, with which a notebook could start unconfined kernels"
+        raise _error(INVALID_VALUE, problem, "remove it: these never pass")
+    return value
+
+
+def _check_variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        problem = f"{_show(value)} is not the name of an environment variable"
+        raise _error(INVALID_VALUE, problem, "write letters, digits and _")
+    if value in _RESERVED:
+        raise _error(INVALID_VALUE, f"{value} is set by Jupyter or by openshell_kernel itself", "remove it")
+    return value
+
+
+def _check_variable_value(value: object) -> object:
+    # Never shown: it may be a secret.
+    if not isinstance(value, str):
+        raise _error(INVALID_VALUE, "a variable's value must be a string", "put it in quotes")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if re.search("[\0\ud800-\udfff]", value) or size > MAX_VALUE_BYTES:
+        problem = f"a variable's value may hold neither NUL nor lone surrogates, nor more than {MAX_VALUE_BYTES} bytes"
+        raise _error(INVALID_VALUE, problem, "correct the value")
+    return value
+
+
+def _check_home(value: object) -> object:
+    if value in ("project", "ephemeral"):
+        return value
+    remedy = "project keeps the home for the notebooks of a folder; ephemeral throws it away with the kernel"
+    raise _error(INVALID_VALUE, f"must be project or ephemeral, not {_show(value)}", remedy)
 
 
 def _refuse_null(value: object) -> object:
@@ -303,6 +363,33 @@ class NetworkMiddleware(Block):
     endpoints: Annotated[MiddlewareEndpoints | None, BeforeValidator(_refuse_null)] = None
 
 
+class EnvironmentPolicy(Block):
+    """What to add to the environment variables that every kernel gets: some of the server's, and some of one's own.
+
+    A pattern with `*` or `?` passes no name that looks like a secret's; such a name has to be written in full.
+    """
+
+    passing: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_pattern)], ...],
+        BeforeValidator(_list),
+        Field(alias="pass", max_length=MAX_VARIABLES),
+    ] = ()
+    setting: Annotated[
+        Mapping[
+            Annotated[str, AfterValidator(_check_variable)], Annotated[str, BeforeValidator(_check_variable_value)]
+        ],
+        BeforeValidator(_mapping),
+        Field(alias="set", max_length=MAX_VARIABLES),
+    ] = Field(default_factory=dict)
+
+
+class JupyterPolicy(Block):
+    """This package's extension of the schema: what concerns kernels and not sandboxes in general."""
+
+    environment: Annotated[EnvironmentPolicy | None, BeforeValidator(_refuse_null)] = None
+    home: Annotated[Home, BeforeValidator(_check_home)] = "project"
+
+
 class Policy(Block):
     """A policy as its author wrote it, validated, with normalised paths; nothing is added to it here."""
 
@@ -314,6 +401,7 @@ class Policy(Block):
     network_middlewares: Annotated[Mapping[str, NetworkMiddleware], BeforeValidator(_mapping)] = Field(
         default_factory=dict
     )
+    jupyter: Annotated[JupyterPolicy | None, BeforeValidator(_refuse_null)] = None
 
     @property
     def include_workdir(self) -> bool:
@@ -325,6 +413,16 @@ class Policy(Block):
         """What to do where Landlock cannot do all that is asked for; OpenShell's default is `best_effort`."""
         return "best_effort" if self.landlock is None else self.landlock.compatibility
 
+    @property
+    def environment(self) -> EnvironmentPolicy:
+        """Which environment variables the kernel gets besides those that every kernel gets."""
+        return (self.jupyter and self.jupyter.environment) or EnvironmentPolicy()
+
+    @property
+    def home(self) -> Home:
+        """Whether the kernel's private home is kept for its folder or goes away with the kernel."""
+        return "project" if self.jupyter is None else self.jupyter.home
+
     def declared(self) -> dict[str, Any]:
         """Return the keys that the author set, as JSON values that are the caller's own."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 VARIABLE = "OPENSHELL_SANDBOX_POLICY"
 SYSTEM_POLICY = "/etc/openshell/policy.yaml"
 BUILT_IN_POLICY = str(Path(__file__).with_name("default.yaml"))
+NEARBY_NAME = "openshell-policy.yaml"
+"""The name of a policy that lies near the notebook; it counts once its content is trusted, see `trust`."""
 
 _MAX_LINKS = 40  # as the kernel's own path resolution
 
@@ -25,6 +27,7 @@ class SourceKind(str, Enum):
 
     CONFIGURED = "set by the provisioner's trait `policy`"
     ENVIRONMENT = f"set by {VARIABLE}"
+    NEARBY = "trusted policy near the notebook"
     USER = "user policy"
     SYSTEM = "system policy"
     BUILT_IN = "built-in policy"
@@ -41,11 +44,17 @@ class Source:
         """Return one line for people."""
         return f"{self.path} ({self.kind.value})"
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the operator named this policy for every notebook: then a file near a notebook does not count."""
+        return self.kind in (SourceKind.CONFIGURED, SourceKind.ENVIRONMENT)
+
 
 def find(
     *,
     configured: str | None = None,
     environ: Mapping[str, str],
+    nearby: Iterable[str] = (),
     home_config: str | None = None,
     system: str = SYSTEM_POLICY,
     built_in: str = BUILT_IN_POLICY,
@@ -57,6 +66,8 @@ def find(
     Args:
         configured: the provisioner's trait `policy`; None or empty where it is not set.
         environ: the environment of the server, never one that the sandbox could have changed.
+        nearby: the folders in which a policy near the notebook may lie, the nearest first; see `nearby_folders`.
+            Not looked at where the operator named a policy: who pins one decides for every notebook.
         home_config: the folder that stands for an unset XDG_CONFIG_HOME; `~/.config` by default.
         system: the machine's policy.
         built_in: the package's policy.
@@ -72,6 +83,10 @@ def find(
         return _named(source, "the provisioner's trait `policy`", lstat)
     if variable:
         return _named(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
+    for folder in nearby:
+        near = Source(kind=SourceKind.NEARBY, path=f"{folder.rstrip('/')}/{NEARBY_NAME}")
+        if _exists(near, lstat):
+            return near
     # A relative XDG_CONFIG_HOME is invalid and to be ignored, says the XDG Base Directory Specification.
     config = environ.get("XDG_CONFIG_HOME", "")
     if not config.startswith("/"):
@@ -86,6 +101,55 @@ def find(
     return Source(kind=SourceKind.BUILT_IN, path=built_in)
 
 
+def nearby_folders(
+    workdir: str,
+    *,
+    root: str | None,
+    home: str,
+    realpath: Callable[[str], str] = os.path.realpath,
+    device: Callable[[str], int] = lambda path: os.stat(path).st_dev,
+) -> tuple[str, ...]:
+    """Return the folders in which a policy near the notebook is looked for, the nearest first.
+
+    They are the working directory and the folders above it, up to the server's root folder. Where no root is known,
+    or the working directory lies outside it, the working directory is the only one: what a client that starts one
+    kernel means by "above" is anybody's guess. Folders above the home directory and beyond the file system of the
+    working directory are never looked into: other people may write there.
+    """
+    here = realpath(workdir)
+    try:
+        mount = device(here)
+    except OSError:
+        return ()  # The launcher says what is wrong with the working directory.
+    found = [here]
+    limit = here if root is None or not _holds(realpath(root), here) else realpath(root)
+    stops = {limit, realpath(home), "/"}
+    while here not in stops:
+        here = _parent(here)
+        try:
+            if device(here) != mount:
+                break
+        except OSError:
+            break
+        found.append(here)
+    return tuple(found)
+
+
+def writable_way(
+    path: str,
+    writable: Iterable[str],
+    *,
+    realpath: Callable[[str], str] = os.path.realpath,
+    readlink: Callable[[str], str] = os.readlink,
+) -> str | None:
+    """Return the writable path that holds a file, or a symbolic link on the way to it; None if there is none."""
+    places = {*_places(path, readlink), realpath(path)}
+    for root in writable:
+        if any(_holds(realpath(root), place) for place in places):
+            return root
+    return None
+
+
 def refuse_writable_source(
     source: Source,
     writable: Iterable[str],
@@ -95,17 +159,20 @@ def refuse_writable_source(
 ) -> None:
     """Make sure that the sandbox cannot write its next policy.
 
+    A trusted policy near the notebook is exempt, although it lies where the notebook may write: trust is by content,
+    so a sandbox that rewrites the file makes it untrusted, and the next start is refused.
+
     Raises:
         PolicyError: the policy file, or a symbolic link on the way to it, lies at or beneath a writable path.
     """
-    places = {*_places(source.path, readlink), realpath(source.path)}
-    for path in writable:
-        root = realpath(path)
-        if any(place == root or place.startswith(root.rstrip("/") + "/") for place in places):
-            raise PolicyError(
-                f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
-                f"have written cannot widen it; move the policy elsewhere, or make {path} no longer writable"
-            )
+    if source.kind is SourceKind.NEARBY:
+        return
+    path = writable_way(source.path, writable, realpath=realpath, readlink=readlink)
+    if path is not None:
+        raise PolicyError(
+            f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
+            f"have written cannot widen it; move the policy elsewhere, or make {path} no longer writable"
+        )
 
 
 def _named(source: Source, what: str, lstat: Callable[[str], object]) -> Source:
@@ -128,6 +195,10 @@ def _exists(source: Source, lstat: Callable[[str], object]) -> bool:
             "correct the path or the permissions of its folders"
         ) from error
     return True
+
+
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _parent(path: str) -> str:

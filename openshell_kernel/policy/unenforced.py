@@ -7,20 +7,31 @@ from openshell_kernel.policy.effective import Unenforced
 ALWAYS = (
     Unenforced(
         what="network",
-        why="TCP, UDP, Unix sockets (docker.sock, the session bus) and every other connection are open to the notebook",
-    ),
-    Unenforced(
-        what="environment variables",
-        why="the notebook sees the variables of the server that started it, with any tokens among them",
+        why="TCP, UDP, SCTP, Unix sockets and every other connection are open to the notebook, and with them services "
+        "that run code outside when they are told to: docker.sock, the session bus, a debugger's port, a server "
+        "without a token",
     ),
     Unenforced(
         what="file metadata",
-        why="Landlock does not restrict stat, chmod, chown, utime and extended attributes: ordinary permissions decide",
+        why="Landlock does not restrict stat, chmod, chown, utime, extended attributes, inotify and seeing where links "
+        "lead: ordinary permissions decide, and a notebook that runs as root owns root's files",
     ),
     Unenforced(
-        what="system calls and privileges",
-        why="no seccomp filter is installed and no capability is dropped: started as root, the notebook is root "
-        "within these rules",
+        what="system calls that everyday programs need",
+        why="seccomp, where it is active, refuses a list of dangerous calls; the others, and faults in how Linux "
+        "answers them, are open to the notebook",
+    ),
+    Unenforced(
+        what="terminals and shared memory of the same user's other programs",
+        why="/dev/pts and /dev/shm are one folder for all: a notebook can read and write what lies there",
+    ),
+    Unenforced(
+        what="processes that outlive the kernel",
+        why="a program that leaves the kernel's session goes on when the kernel ends, confined as it was",
+    ),
+    Unenforced(
+        what="priority, scheduling and System V shared memory of the same user's other programs",
+        why="ordinary permissions decide, and they look at the user only",
     ),
     Unenforced(what="CPU, memory and disk space", why="set limits with cgroups, for example in the JupyterHub spawner"),
     Unenforced(
@@ -34,6 +45,11 @@ ALWAYS = (
     ),
 )
 
+CONNECTION = Unenforced(
+    what="the connection to Jupyter",
+    why="it is not encrypted: another kernel can overhear what this one prints and is sent, though not send anything; "
+    "jupyter_client 8.9 and ipykernel 7.3 encrypt it",
+)
 NETWORK_POLICIES = Unenforced(
     what="network_policies",
     why="read, checked and kept, but nothing filters connections: the notebook reaches any host",
@@ -43,8 +59,6 @@ NETWORK_MIDDLEWARES = Unenforced(
 )
 PROCESS = Unenforced(
     what="process.run_as_user and run_as_group",
-    why="read and checked, but not applied: the kernel runs as the user that started it",
-)
-LANDLOCK_MISSING = Unenforced(
-    what="everything", why="Landlock is missing and the operator let the kernel start without it"
+    why="read and checked, but not applied: the server was started as an ordinary user, and only root can become "
+    "somebody else",
 )

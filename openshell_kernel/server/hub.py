@@ -11,8 +11,8 @@ the browser, with the rights of the person's account:
 - It shows and saves whatever the account may read and write beneath `c.Spawner.notebook_dir`, by default the home
   folder, and follows symbolic links out of it, which a kernel may have made. A policy does not withhold files from a
   person; the permissions of the file system do.
-- A kernel that can reach the server and knows a token of it can do the same. The server's environment, with its
-  tokens, still reaches the kernel.
+- A kernel that can reach the server and knows a token of it can do the same. None of the server's tokens is passed to
+  it, but a person may type one into a cell.
 - Server extensions that you install, such as jupyterlab-git or jupyter-server-proxy, may run programs unconfined.
 - Exporting a notebook as PDF runs LaTeX unconfined, where it is installed.
 - Whoever has another way onto the machine, such as SSH, is not held by a hub at all.

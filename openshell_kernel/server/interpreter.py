@@ -34,14 +34,17 @@ print(json.dumps({
     "prefixes": [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix],
     "import_path": [p for p in sys.path if p],
     "editable": [p for p in editable if isinstance(p, str)],
-    "user_site": site.getusersitepackages(),
+    "user_site": site.getusersitepackages() if sys.base_prefix in site.PREFIXES else "",
 }))
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """A Python and the absolute paths that its imports come from."""
+    """A Python and the absolute paths that its imports come from.
+
+    `user_site` is empty in a virtual environment that does not import the packages of the user.
+    """
 
     executable: str
     version: str
@@ -51,7 +54,7 @@ class Interpreter:
     user_site: str
 
 
-_known: dict[str, tuple[object, Interpreter]] = {}
+_known: dict[tuple[str, str | None], tuple[object, Interpreter]] = {}
 
 
 def inspect(executable: str, environ: Mapping[str, str]) -> Interpreter:
@@ -62,11 +65,13 @@ def inspect(executable: str, environ: Mapping[str, str]) -> Interpreter:
     Raises:
         LaunchError: it does not run, or does not answer as Python.
     """
-    remembered = _known.get(executable)
+    # Where a user's own packages are depends on the home.
+    key = (executable, environ.get("HOME"))
+    remembered = _known.get(key)
     if remembered is not None and remembered[0] == _fingerprint(remembered[1]):
         return remembered[1]
     interpreter = _ask(executable, environ)
-    _known[executable] = (_fingerprint(interpreter), interpreter)
+    _known[key] = (_fingerprint(interpreter), interpreter)
     return interpreter
 
 

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_core import paths as jupyter_paths
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from openshell_kernel.policy.effective import Access, Origin
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from openshell_kernel.policy.effective import Rule
     from openshell_kernel.server.interpreter import Interpreter
 
 _ACCOUNT = (
@@ -44,6 +47,28 @@ _ACCOUNT = (
     ".ssh",
     ".zshrc",
 )
+_CREDENTIALS = (
+    ".aws",
+    ".azure",
+    ".cache/huggingface",
+    ".config/gcloud",
+    ".config/gh",
+    ".docker",
+    ".git-credentials",
+    ".gnupg",
+    ".huggingface",
+    ".jupyter",
+    ".kaggle",
+    ".kube",
+    ".local/share/keyrings",
+    ".mozilla",
+    ".netrc",
+    ".npmrc",
+    ".password-store",
+    ".pypirc",
+    ".ssh",
+)
+_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +76,22 @@ class Place:
     """A path that a sandbox must not write, and what it is, in words.
 
     `beneath` tells whether a folder inside it is out of bounds as well. An import root is different: a folder inside
-    is harmless, a folder that holds it could change what unconfined programs import.
+    is harmless, a folder that holds it could change what unconfined programs import. A `secret` place should not be
+    read either.
     """
 
     path: str
     what: str
     beneath: bool = True
+    secret: bool = False
 
 
 def protected(interpreters: Iterable[Interpreter], own: Iterable[str], *, home: str) -> tuple[Place, ...]:
     """Return the places to protect for this user. `own` are paths of this package's: policy files, its folders."""
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
+        *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in _CREDENTIALS),
+        _place(jupyter_paths.jupyter_runtime_dir(), "keys of Jupyter's servers and kernels", secret=True),
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "openshell_kernel's own files") for path in own),
         *(
@@ -93,6 +122,19 @@ def refuse_writing(folder: str, places: Iterable[Place], *, home: str) -> str:
     return ""
 
 
+def refuse_link(folder: str, *, root: str | None, home: str) -> str:
+    """Return why a folder must not be granted under this name; empty when no symbolic link leads there.
+
+    A sandbox that may write a folder above can exchange this one for a link, and the next kernel here would be given
+    what it leads to. Links above the server's root folder, or the home directory, are the operator's.
+    """
+    named = os.path.abspath(folder)
+    base = next((top for top in (root, home) if top and holds(os.path.abspath(top), named)), "/")
+    straight = os.path.normpath(os.path.join(os.path.realpath(base), os.path.relpath(named, os.path.abspath(base))))
+    real = os.path.realpath(named)
+    return "" if real == straight else f"a symbolic link leads from {named} to {real}"
+
+
 def refuse_reading(folder: str, *, home: str) -> str:
     """Return why a folder must not be granted read-only without being asked; empty when it may be."""
     real, real_home = os.path.realpath(folder), os.path.realpath(home)
@@ -110,8 +152,48 @@ def holds(folder: str, path: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _place(path: str, what: str, *, beneath: bool = True) -> Place:
-    return Place(path=os.path.realpath(path), what=what, beneath=beneath)
+def exposures(
+    rules: Iterable[Rule], places: Iterable[Place], *, exists: Callable[[str], bool] = os.path.lexists
+) -> Iterator[str]:
+    """Yield a sentence for every rule of a policy that opens protected places, naming both.
+
+    A policy may do so on purpose, and Landlock cannot take a part of a granted folder away again: it is told.
+    """
+    known = tuple(places)
+    for rule in rules:
+        if rule.origin is not Origin.POLICY:
+            continue
+        real = os.path.realpath(rule.path)
+        met = [place for place in known if holds(real, place.path) or (place.beneath and holds(place.path, real))]
+        if rule.access is Access.READ_WRITE:
+            # What is not there yet can be made.
+            opened = sorted(met, key=lambda place: (not place.secret, not exists(place.path)))
+            consequence = (
+                "the notebook may change them, and programs outside the sandbox obey, trust or run what lies there"
+            )
+        else:
+            opened = [place for place in met if place.secret and exists(place.path)]
+            consequence = "the notebook may read them"
+        if opened:
+            yield (
+                f"the policy's {rule.access.value} {rule.path} exposes {_listed(opened)}: {consequence}; "
+                "list narrower folders"
+            )
+
+
+def _listed(places: Iterable[Place]) -> str:
+    named: dict[str, str] = {}
+    for place in places:
+        named.setdefault(place.path, place.what)
+    shown: dict[str, list[str]] = {}
+    for path, what in list(named.items())[:_SHOWN]:
+        shown.setdefault(what, []).append(path)
+    text = ", ".join(f"{', '.join(paths)} ({what})" for what, paths in shown.items())
+    return f"{text} and {len(named) - _SHOWN} more" if len(named) > _SHOWN else text
+
+
+def _place(path: str, what: str, *, beneath: bool = True, secret: bool = False) -> Place:
+    return Place(path=os.path.realpath(path), what=what, beneath=beneath, secret=secret)
 
 
 def _jupyter() -> Iterable[str]:

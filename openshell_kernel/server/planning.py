@@ -5,28 +5,34 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import nvml
-from openshell_kernel.policy import loading, sources
+from openshell_kernel.policy import loading, sources, trust, unenforced
 from openshell_kernel.policy.effective import GpuDevice, Hardware, Origin
 from openshell_kernel.policy.enrichment import enrich
+from openshell_kernel.policy.model import EnvironmentPolicy
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import interpreter, places
+from openshell_kernel.server import interpreter, places, seccomp
+from openshell_kernel.server.environment import compose, redirections
+from openshell_kernel.server.home import homes, settle, show_packages
+from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
 from openshell_kernel.server.runtime import runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from openshell_kernel.gpu.inventory import Inventory
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.model import Policy
+    from openshell_kernel.sandbox.plan import Identity
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.private import PrivateFolder
 
@@ -40,7 +46,10 @@ class Operator:
 
     policy: str | None = None
     require_landlock: bool = True
+    require_seccomp: bool = True
+    allow_root_proc: bool = False
     discovery_timeout: float = 5.0
+    environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +69,22 @@ class Planned:
     launcher_environment: dict[str, str]
 
 
-def load_policy(operator: Operator) -> LoadedPolicy:
+def load_policy(operator: Operator, *, workdir: str, root: str | None) -> LoadedPolicy:
     """Find and load the policy, anew at every start.
 
+    `root` is the server's root folder, up to which a policy near the notebook is looked for; None where there is no
+    server, or it is not known.
+
     Raises:
-        PolicyError: the first source that exists cannot be used.
+        PolicyError: the first source that exists cannot be used, or is near the notebook and not trusted.
     """
-    source = sources.find(configured=operator.policy, environ=os.environ)
-    return LoadedPolicy(policy=loading.load(source.path), source=source)
+    nearby = sources.nearby_folders(workdir, root=root, home=str(Path.home()))
+    source = sources.find(configured=operator.policy, environ=os.environ, nearby=nearby)
+    if source.kind is sources.SourceKind.NEARBY:
+        policy = trust.load(source.path, trust.Store(trust.store_path(os.environ)))
+    else:
+        policy = loading.load(source.path)
+    return LoadedPolicy(policy=policy, source=source)
 
 
 async def make_plan(
@@ -76,50 +93,90 @@ async def make_plan(
     *,
     command: Sequence[str],
     environment: dict[str, str],
+    kernelspec_environment: Collection[str],
     workdir: str,
+    linked: str,
     connection_file: str,
     private: PrivateFolder,
+    encrypted: bool,
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
-    `command` is the kernelspec's argv as Jupyter formatted it; `environment` is the kernel's, complete but for what
-    this package adds.
+    `command` is the kernelspec's argv as Jupyter formatted it; `environment` is what Jupyter would give the kernel,
+    and `kernelspec_environment` names what stands in the `env` of kernel.json. `linked` says why the working
+    directory was not reached straight, if it was not; `encrypted` whether Jupyter and the kernel talk so.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from.
         ConfigurationError: the kernel's program is not found.
-        LaunchError: the kernel's Python does not run.
+        ConfinementError: a filter of system calls is required and cannot be made.
+        LaunchError: the kernel's Python does not run, or its home is not what it should be.
     """
-    argv = kernel_command(command)
+    identity = resolve(loaded.policy.process, euid=os.geteuid())
+    if os.geteuid() == 0:
+        hand_over(private, uid=0, gid=0)
+    jupyters = connection_file
+    connection_file = lend_connection(jupyters, private, identity, encrypted=encrypted)
+    argv = [connection_file if word == jupyters else word for word in kernel_command(command)]
     executable = _executable(argv[0], environment)
     home = str(Path.home())
     # Both ask child processes, at the same time.
-    trusted = interpreter.scrubbed(os.environ, [workdir, *_asked_writable(loaded.policy)])
-    asking = asyncio.get_running_loop().run_in_executor(None, _inspect, executable, trusted)
+    trusted = trusted_environment(loaded.policy, workdir)
+    in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, None)
+    asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
+    compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
     inventory = await nvml.discover(timeout=operator.discovery_timeout, environ=trusted)
     python, server_python = await asking
-    own = (str(loaded.source.path), str(private.path))
+    system_calls = await compiling
+    store = trust.store_path(os.environ)
+    own = [str(private.path), str(homes()), os.path.dirname(store)]
+    if loaded.source.kind is not sources.SourceKind.NEARBY:
+        # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
+        own.append(loaded.source.path)
     pythons = [server_python, *([python] if python else [])]
+    # A home that is kept lies in a folder of the server's user.
+    own_home = settle("ephemeral" if identity else loaded.policy.home, workdir=workdir, private=private)
+    composed = compose(
+        environment,
+        kernelspec=kernelspec_environment,
+        redirected=redirections(own_home.path, temporary=str(private.temporary), runtime=str(private.runtime)),
+        policy=loaded.policy.environment,
+        operator=operator.environment,
+    )
+    user_site = "" if identity else _user_site(python, environment)
+    problem = show_packages(own_home.path, user_site) if user_site else ""
+    protected = places.protected(pythons, own, home=home)
     effective = enrich(
         loaded.policy,
         _hardware(inventory),
         runtime(
             python,
             executable=executable,
-            environment=environment,
+            environment=composed,
             workdir=workdir,
-            protected=places.protected(pythons, own, home=home),
+            linked=linked,
+            protected=protected,
             connection_file=connection_file,
             private=private,
+            own_home=own_home,
+            user_site=user_site,
             home=home,
+            identity_applied=identity is not None,
+            notices=(problem,) if problem else (),
         ),
         source=loaded.source.describe(),
+    )
+    exposed = places.exposures(effective.rules, protected)
+    overheard = () if encrypted else (unenforced.CONNECTION,)
+    effective = dataclasses.replace(
+        effective, notices=(*effective.notices, *exposed), unenforced=(*effective.unenforced, *overheard)
     )
     writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
     _refuse_own_code(
         loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
     )
     sources.refuse_writable_source(loaded.source, writable)
+    trust.refuse_writable_store(store, loaded.source, writable)
     record: dict[str, Any] = {
         "effective": effective.to_json(),
         "kernel": {
@@ -128,18 +185,37 @@ async def make_plan(
             "workdir": workdir,
         },
     }
+    if identity is not None:
+        hand_over(private, uid=identity.uid, gid=identity.gid)
     plan = LaunchPlan(
         argv=(executable, *argv[1:]),
         cwd=workdir,
-        environment={**environment, **private.environment()},
+        environment=composed.values,
         rules=tuple(
             PlanRule(path=r.path, rights=r.rights, required=r.required, exact=r.origin is Origin.WORKDIR)
             for r in effective.rules
         ),
         require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
         record=record,
+        seccomp=system_calls.program,
+        seccomp_detail=system_calls.detail,
+        require_seccomp=operator.require_seccomp,
+        identity=identity,
+        keep_capabilities=_keep_capabilities(effective, identity),
+        proc=_proc(operator),
     )
     return Planned(plan=plan, effective=effective, launcher_environment=trusted)
+
+
+def _keep_capabilities(effective: EffectivePolicy, identity: Identity | None) -> tuple[str, ...]:
+    runs_as, groups = (os.geteuid(), os.getgroups()) if identity is None else (identity.uid, identity.groups)
+    return ("dac_override",) if needs_override(effective.rules, runs_as=runs_as, groups=groups) else ()
+
+
+def _proc(operator: Operator) -> str:
+    if os.geteuid() != 0:
+        return "leave"
+    return "allow" if operator.allow_root_proc else "protect"
 
 
 def kernel_command(command: Sequence[str]) -> list[str]:
@@ -158,6 +234,13 @@ def kernel_command(command: Sequence[str]) -> list[str]:
     return list(command)
 
 
+def _user_site(python: Interpreter | None, environment: Mapping[str, str]) -> str:
+    """Return the folder of the user's own packages, if unconfined programs import them."""
+    if python is None or "PYTHONNOUSERSITE" in environment or not os.path.isdir(python.user_site):
+        return ""
+    return python.user_site
+
+
 def _executable(name: str, environment: dict[str, str]) -> str:
     found = name if os.path.isabs(name) else shutil.which(name, path=environment.get("PATH"))
     if found is None or not os.path.isabs(found):
@@ -174,8 +257,9 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
         ]
         if held:
             raise PolicyError(
-                f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds {min(held)}, "
-                "from which the kernels' Python is run: it could change the code that confines it; take narrower paths"
+                f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds "
+                f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; take "
+                "narrower paths"
             )
 
 
@@ -192,8 +276,10 @@ def _hardware(inventory: Inventory) -> Hardware:
     )
 
 
-def _asked_writable(policy: Policy) -> tuple[str, ...]:
-    return policy.filesystem_policy.read_write if policy.filesystem_policy else ()
+def trusted_environment(policy: Policy, workdir: str) -> dict[str, str]:
+    """Return the environment of children that are not confined, or not yet."""
+    listed = policy.filesystem_policy.read_write if policy.filesystem_policy else ()
+    return interpreter.scrubbed(os.environ, [workdir, str(homes()), *listed])
 
 
 def _inspect(executable: str, environ: dict[str, str]) -> tuple[Interpreter | None, Interpreter]:

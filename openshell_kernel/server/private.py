@@ -1,4 +1,4 @@
-"""A kernel's private folder: its sockets, its temporary files, and the files of IPython, matplotlib and caches."""
+"""A kernel's private folder: its sockets, its temporary files, and a home that is not kept."""
 
 from __future__ import annotations
 
@@ -28,24 +28,14 @@ class PrivateFolder:
         self.path = Path(_make())
         self.sockets = self.path / "ipc"
         self.temporary = self.path / "tmp"
-        self.state = self.path / "state"
-        for folder in (self.sockets, self.temporary, self.state):
+        self.runtime = self.path / "run"
+        for folder in (self.sockets, self.temporary, self.runtime):
             folder.mkdir(mode=0o700)
 
     @property
     def socket_prefix(self) -> str:
         """Jupyter's `ip` for the ipc transport: sockets are `<prefix>-<port>`."""
         return str(self.sockets / "k")
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables that lead programs into this folder."""
-        return {
-            "TMPDIR": str(self.temporary),
-            "IPYTHONDIR": str(self.state / "ipython"),
-            "MPLCONFIGDIR": str(self.state / "matplotlib"),
-            # jedi, which completes code, gives up when its cache cannot be read.
-            "XDG_CACHE_HOME": str(self.state / "cache"),
-        }
 
     def remove(self) -> None:
         """Remove the folder and all that the kernel left in it."""
@@ -59,8 +49,10 @@ def remove_tree(path: str) -> None:
     """
 
     def open_up(_function: object, name: str, _error: object) -> None:
-        # A folder without permissions for its owner hides its content from rmtree.
+        # A folder without permissions for its owner hides its content from rmtree. What lies outside is not ours.
         for folder in (os.path.dirname(name), name):
+            if folder != path and not folder.startswith(path + "/"):
+                continue
             with contextlib.suppress(OSError):
                 fd = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:

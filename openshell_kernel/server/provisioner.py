@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -15,14 +16,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_runtime_dir
-from traitlets import Bool, Enum, Float, TraitError, Unicode
+from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
-from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError
+from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
+from openshell_kernel.server import places
+from openshell_kernel.server.environment import operators_environment
+from openshell_kernel.server.managers import forget_failed_start, root_folder
+from openshell_kernel.server.output import Output
 from openshell_kernel.server.planning import LAUNCHER, Operator, load_policy, make_plan
 from openshell_kernel.server.private import PrivateFolder, remove_tree
+from openshell_kernel.server.refusal_plan import refusal_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jupyter_client.connect import KernelConnectionInfo
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import KernelManager
 
     from openshell_kernel.policy.effective import EffectivePolicy
@@ -32,6 +41,8 @@ _REPORT_SECONDS = 60.0
 _SOCKET_SECONDS = 10.0
 _POLL_SECONDS = 0.005
 _STOP_SECONDS = 5.0
+# Jupyter's launch arguments that the launcher itself is given otherwise.
+_OWN = ("cwd", "env")
 
 
 class OpenShellProvisioner(LocalProvisioner):
@@ -44,16 +55,32 @@ class OpenShellProvisioner(LocalProvisioner):
     policy = Unicode(
         None,
         allow_none=True,
-        help="Absolute path of the policy file. Without it: OPENSHELL_SANDBOX_POLICY, then the user's "
-        "openshell/policy.yaml, then /etc/openshell/policy.yaml, then the built-in policy.",
+        help="Absolute path of the policy file, for every notebook. Without it: OPENSHELL_SANDBOX_POLICY, then a "
+        "trusted openshell-policy.yaml near the notebook, then the user's openshell/policy.yaml, then "
+        "/etc/openshell/policy.yaml, then the built-in policy.",
     ).tag(config=True)
     require_landlock = Bool(
         True,
         help="Refuse to start where Landlock is missing. When False, a policy that says best_effort starts WITHOUT "
         "any confinement there, and says so; a policy that says hard_requirement is refused all the same.",
     ).tag(config=True)
+    require_seccomp = Bool(
+        True,
+        help="Refuse to start where dangerous system calls cannot be filtered: libseccomp is missing, or Linux refuses "
+        "the filter. When False, the kernel starts without this layer there, and %policy show says so.",
+    ).tag(config=True)
+    allow_root_proc = Bool(
+        False,
+        help="Let a kernel that runs as root write to the controls of the machine in /proc where they cannot be made "
+        "read-only (a container without CAP_SYS_ADMIN) and the policy grants /proc read-write. Otherwise such a start "
+        "is refused. A notebook that can write /proc/sys/kernel/core_pattern is root on the machine.",
+    ).tag(config=True)
     discovery_timeout = Float(
         5.0, help="Seconds that looking for GPUs may take before the kernel starts without their names."
+    ).tag(config=True)
+    environment = Dict(
+        help="Environment variables for every kernel, as in the policy's jupyter.environment: {'pass': ['WANDB_*'], "
+        "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
     ).tag(config=True)
     transport = Enum(
         ["ipc", "tcp"],
@@ -70,33 +97,39 @@ class OpenShellProvisioner(LocalProvisioner):
         Raises:
             ConfigurationError: an unknown key or a wrong value.
         """
-        known = set(self.class_traits(config=True))
-        unknown = sorted(set(kwargs) - known - {"kernel_id", "kernel_spec", "parent"})
-        if unknown:
-            raise ConfigurationError(
-                f"kernel.json, metadata.kernel_provisioner.config: unknown key {unknown[0]!r}; "
-                f"the keys are {', '.join(sorted(known - {'log'}))}"
-            )
         try:
+            self._check(kwargs)
             super().__init__(**kwargs)
-        except TraitError as error:
+        except (ConfigurationError, TraitError) as error:
+            forget_failed_start(kwargs.get("parent"), kwargs.get("kernel_id"))
             raise ConfigurationError(f"kernel.json, metadata.kernel_provisioner.config: {error}") from None
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
         self._private: PrivateFolder | None = None
+        self._output: Output | None = None
         self._remove_private: weakref.finalize[..., Any] | None = None
-        self._running_before = False
+        # Why this start has to be refused, if it was found out before the launch.
+        self._refusal: Exception | None = None
+        # How the kernel was last started: not None means that it ran before, and this is a restart.
+        self._last: Planned | None = None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's launch arguments
         """Load the policy and prepare Jupyter's side of the connection.
 
         Called by KernelManager before every start and restart, on the same instance; what it returns goes to
-        `launch_kernel`. A bad policy is refused here, before anything is made.
+        `launch_kernel`. A bad policy is refused here, before anything is made; at a restart, `launch_kernel` tells.
 
         Raises:
             PolicyError: the policy cannot be used.
         """
-        self._loaded = load_policy(self.operator())
+        self._loaded, self._refusal = None, None
+        try:
+            self._loaded = load_policy(self.operator(), workdir=_workdir(kwargs), root=root_folder(self._manager))
+        except Exception as error:
+            if self._last is None:
+                forget_failed_start(self._manager, self.kernel_id)
+                raise
+            self._refusal = error
         try:
             self._connect()
             return await super().pre_launch(**kwargs)
@@ -107,7 +140,8 @@ class OpenShellProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
         """Plan the sandbox, start the launcher and return when the confined kernel listens.
 
-        Called by KernelManager after `pre_launch`. Whatever fails, nothing of it is left behind.
+        Called by KernelManager after `pre_launch`. Whatever fails, nothing of it is left behind. When a restart
+        fails, the refusal kernel is started: an error would be logged, and the person would wait for ever.
 
         Raises:
             ConfinementError: the sandbox cannot be built; the message is the launcher's.
@@ -115,22 +149,41 @@ class OpenShellProvisioner(LocalProvisioner):
         """
         try:
             return await self._launch(cmd, **kwargs)
-        except BaseException:
+        except BaseException as error:
             await self._stop()
+            if self._last is not None and isinstance(error, Exception):
+                return await self._stand_in(self._last, error, **kwargs)
             self._forget()
             raise
 
     async def cleanup(self, restart: bool = False) -> None:
         """Remove what the kernel leaves behind. Called by KernelManager after the process has ended."""
         await super().cleanup(restart=restart)
+        self._end_output()
         if not restart:
             self._discard_private()
 
     def operator(self) -> Operator:
-        """Return the traits as the planner takes them."""
+        """Return the traits as the planner takes them.
+
+        Raises:
+            ConfigurationError: `environment` is wrong.
+        """
         return Operator(
-            policy=self.policy, require_landlock=self.require_landlock, discovery_timeout=self.discovery_timeout
+            policy=self.policy,
+            require_landlock=self.require_landlock,
+            require_seccomp=self.require_seccomp,
+            allow_root_proc=self.allow_root_proc,
+            discovery_timeout=self.discovery_timeout,
+            environment=operators_environment(self.environment),
         )
+
+    @classmethod
+    def _check(cls, configuration: Mapping[str, object]) -> None:
+        known = set(cls.class_traits(config=True))
+        unknown = sorted(set(configuration) - known - {"kernel_id", "kernel_spec", "parent"})
+        if unknown:
+            raise ConfigurationError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(known - {'log'}))}")
 
     @property
     def _manager(self) -> KernelManager:
@@ -154,27 +207,61 @@ class OpenShellProvisioner(LocalProvisioner):
             manager.transport = "ipc"
             manager.cache_ports = False
             manager.ip = self._private.socket_prefix
+        if _encrypts(self.kernel_spec) and getattr(manager, "transport_encryption", None) == "disabled":
+            # Without it any process that finds the sockets can listen to what the kernel prints.
+            manager.transport_encryption = "auto"
 
     async def _launch(self, cmd: list[str], *, env: dict[str, str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
+        if self._refusal is not None:
+            raise self._refusal
         if self._loaded is None or self._private is None:
             raise LaunchError("launch_kernel was called without pre_launch; start the kernel through a KernelManager")
-        workdir = os.path.realpath(kwargs.pop("cwd", None) or os.getcwd())
+        workdir, root = _workdir(kwargs), root_folder(self._manager)
+        linked = places.refuse_link(kwargs.pop("cwd", None) or os.getcwd(), root=root, home=str(Path.home()))
         planned = await make_plan(
             self._loaded,
             self.operator(),
             command=cmd,
             # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
             environment={**env, "JPY_PARENT_PID": str(os.getpid())},
+            kernelspec_environment=self.kernel_spec.env,
             workdir=workdir,
+            linked=linked,
             connection_file=self._manager.connection_file,
             private=self._private,
+            encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
         )
         self._log_decisions(planned.effective)
         info = await self._start_launcher(planned, **kwargs)
         self.cwd = workdir
         if self.transport == "ipc":
             await self._listening()
-        self._running_before = True
+        self._last = planned
+        return info
+
+    async def _stand_in(self, last: Planned, error: Exception, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
+        """Start the refusal kernel in the place of a kernel that could not be restarted.
+
+        Where even that fails, Jupyter is told why the restart did.
+        """
+        unforeseen = None if isinstance(error, OpenShellError) else error
+        self.log.error("OpenShell: kernel %s was not restarted: %s", self.kernel_id, error, exc_info=unforeseen)
+        try:
+            planned = refusal_plan(
+                last,
+                reason=str(error) or repr(error),
+                language=getattr(self.kernel_spec, "language", "python"),
+                connection_file=self._manager.connection_file,
+                sockets=os.path.dirname(self._manager.ip) if self.transport == "ipc" else None,
+            )
+            info = await self._start_launcher(planned, **{name: kwargs[name] for name in kwargs if name not in _OWN})
+            if self.transport == "ipc":
+                await self._listening()
+        except BaseException as second:
+            self.log.error("OpenShell: nor could the kernel that would tell so be started: %s", second)  # noqa: TRY400 - its trace tells no more
+            await self._stop()
+            self._forget()
+            raise error from second
         return info
 
     async def _start_launcher(self, planned: Planned, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
@@ -186,7 +273,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 arguments = ["--plan-fd", str(plan_file.fileno()), "--report-fd", str(report_end)]
                 info = await super().launch_kernel(
                     [sys.executable, *LAUNCHER, *arguments],
-                    **{**kwargs, "pass_fds": (plan_file.fileno(), report_end)},
+                    **{**self._standard_streams(), **kwargs, "pass_fds": (plan_file.fileno(), report_end)},
                     env=planned.launcher_environment,
                     cwd="/",
                 )
@@ -195,8 +282,21 @@ class OpenShellProvisioner(LocalProvisioner):
             raise
         finally:
             os.close(report_end)
+            if self._output is not None:
+                self._output.started()
         await self._judge(report)
         return info
+
+    def _standard_streams(self) -> dict[str, int]:
+        """Return where the kernel's stdout and stderr go, unless who starts it says otherwise."""
+        self._end_output()
+        self._output = Output()
+        return {"stdout": self._output.writing_end, "stderr": self._output.writing_end}
+
+    def _end_output(self) -> None:
+        if self._output is not None:
+            self._output.close()
+            self._output = None
 
     async def _judge(self, report: int) -> None:
         """Wait for the launcher's report, which ends when the kernel has been executed or the launcher has died."""
@@ -259,17 +359,32 @@ class OpenShellProvisioner(LocalProvisioner):
         # A process that sleeps in the operating system does not die at once; it must not hold up the server.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.wait(), _STOP_SECONDS)
+        self._end_output()
 
     def _forget(self) -> None:
         """Undo a failed start. After a failed restart clients still know the sockets' folder: it stays."""
         self._manager.cleanup_connection_file()
-        if not self._running_before:
+        if self._last is None:
             self._discard_private()
+            forget_failed_start(self._manager, self.kernel_id)
 
     def _discard_private(self) -> None:
         if self._remove_private is not None:
             self._remove_private()
         self._private = None
+
+
+def _encrypts(spec: KernelSpec) -> bool:
+    """Return whether the kernel can speak CurveZMQ: ours can, since ipykernel 7.3."""
+    if "supported_encryption" not in spec.metadata:
+        return False
+    major, minor = importlib.metadata.version("ipykernel").split(".")[:2]
+    return (int(major), int(minor)) >= (7, 3)
+
+
+def _workdir(kwargs: Mapping[str, Any]) -> str:
+    """Return the folder that Jupyter starts a kernel in, without symbolic links."""
+    return os.path.realpath(kwargs.get("cwd") or os.getcwd())
 
 
 def _read_all(fd: int) -> bytes:

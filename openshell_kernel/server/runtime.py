@@ -6,82 +6,106 @@ import os
 from typing import TYPE_CHECKING
 
 from openshell_kernel.policy import baseline
-from openshell_kernel.policy.effective import Access
+from openshell_kernel.policy.effective import Access, Home
 from openshell_kernel.policy.enrichment import Runtime
 from openshell_kernel.server import places
+from openshell_kernel.server.environment import CERTIFICATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from openshell_kernel.policy.baseline import Need
+    from openshell_kernel.server.environment import Composed
+    from openshell_kernel.server.home import HomeFolder
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.private import PrivateFolder
 
 _WORKDIR_REMEDY = "keep the notebook in a folder of its own, or list this one in filesystem_policy.read_write"
-_SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
+SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
 
 
 def runtime(
     interpreter: Interpreter | None,
     *,
     executable: str,
-    environment: Mapping[str, str],
+    environment: Composed,
     workdir: str,
+    linked: str,
     protected: Iterable[places.Place],
     connection_file: str,
     private: PrivateFolder,
+    own_home: HomeFolder,
+    user_site: str,
     home: str,
+    identity_applied: bool = False,
+    notices: tuple[str, ...] = (),
 ) -> Runtime:
     """Collect what the kernel needs.
 
-    `interpreter` is None when the kernel is not a Python; then only its executable is granted.
+    `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
+    kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
     """
-    imports = () if interpreter is None else _imports(interpreter, environment)
-    libraries = [(path, "LD_LIBRARY_PATH names it") for path in _entries(environment, "LD_LIBRARY_PATH")]
+    values = environment.values
+    imports = () if interpreter is None else _imports(interpreter, values, user_site)
+    libraries = [(path, "LD_LIBRARY_PATH names it") for path in _entries(values, "LD_LIBRARY_PATH")]
     granted = [
         baseline.reading(path, reason)
         for path, reason in (*imports, *libraries)
         if not places.refuse_reading(path, home=home)
     ]
-    refusal = places.refuse_writing(workdir, protected, home=home)
+    certificates = [
+        baseline.data(path, f"certificate authorities: {name} names it")
+        for name in CERTIFICATES
+        for path in _entries(values, name)
+        if not places.refuse_reading(path, home=home)
+    ]
+    refusal = linked or places.refuse_writing(workdir, protected, home=home)
     return Runtime(
         needs=(
-            *_own(connection_file, private),
+            *_own(connection_file, private, own_home.path),
             baseline.reading(executable, "the kernel's program", required=True),
             *granted,
+            *certificates,
             *baseline.SYSTEM,
         ),
         workdir=workdir,
         workdir_refusal=f"{refusal}; {_WORKDIR_REMEDY}" if refusal else "",
+        identity_applied=identity_applied,
+        environment=environment.record,
+        home=Home(kind=own_home.kind, path=own_home.path),
+        notices=(*own_home.notices, *notices),
     )
 
 
-def _own(connection_file: str, private: PrivateFolder) -> tuple[Need, ...]:
+def _connection(connection_file: str, private: PrivateFolder) -> Need:
+    reason = "this kernel's own connection file"
+    if places.holds(str(private.path), connection_file):
+        rights = ("read_file", "write_file", "truncate")
+        return baseline.writing(connection_file, f"{reason}, a copy", rights, required=True)
+    return baseline.Need(
+        path=connection_file, access=Access.READ_ONLY, rights=("read_file",), reason=reason, required=True
+    )
+
+
+def _own(connection_file: str, private: PrivateFolder, own_home: str) -> tuple[Need, ...]:
     return (
-        baseline.Need(
-            path=connection_file,
-            access=Access.READ_ONLY,
-            rights=("read_file",),
-            reason="this kernel's own connection file",
-            required=True,
-        ),
-        baseline.writing(str(private.sockets), "this kernel's own sockets to Jupyter", _SOCKET_RIGHTS, required=True),
+        _connection(connection_file, private),
+        baseline.writing(str(private.sockets), "this kernel's own sockets to Jupyter", SOCKET_RIGHTS, required=True),
         baseline.writing(str(private.temporary), "a private temporary folder, TMPDIR", required=True),
-        baseline.writing(
-            str(private.state), "a private folder for caches and the files of IPython and matplotlib", required=True
-        ),
+        baseline.writing(str(private.runtime), "a private folder for sockets, XDG_RUNTIME_DIR", required=True),
+        baseline.writing(own_home, "a private home: settings, caches, histories, pip install --user", required=True),
     )
 
 
-def _imports(interpreter: Interpreter, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+def _imports(interpreter: Interpreter, environment: Mapping[str, str], user_site: str) -> list[tuple[str, str]]:
     named = [
         *((path, "the Python that runs the kernel") for path in interpreter.prefixes),
         *((path, "Python imports from here") for path in interpreter.import_path),
         *((path, "a package is installed here in editable mode") for path in interpreter.editable),
         *((path, "PYTHONPATH names it") for path in _entries(environment, "PYTHONPATH")),
     ]
-    if "PYTHONNOUSERSITE" not in environment:
-        named.append((interpreter.user_site, "packages of the user"))
+    if user_site:
+        named.append((user_site, "packages of the user"))
     covered: list[tuple[str, str]] = []
     for path, reason in named:
         if not any(places.holds(folder, path) for folder, _ in covered):

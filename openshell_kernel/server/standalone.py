@@ -12,13 +12,13 @@ import contextlib
 import itertools
 import json
 import os
-import select
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
-from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
+from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
 
@@ -39,19 +39,25 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _start(argv: list[str]) -> None:
-    operator = OpenShellProvisioner(**_configuration(argv)).operator()
+    spec = _kernelspec(argv)
+    operator = OpenShellProvisioner(**spec.configuration).operator()
     connection_file = _connection_file(argv)
-    loaded = load_policy(operator)
+    # The client's own root folder is not known: a policy near the notebook lies in the working directory.
+    loaded = load_policy(operator, workdir=os.path.realpath("."), root=None)
+    workdir = os.path.realpath(".")
     private = PrivateFolder()
     # Made before anything can fail: whatever becomes of this process, the folder goes away with it.
-    _leave_janitor(private)
+    _leave_janitor(private, trusted_environment(loaded.policy, workdir))
     planned = asyncio.run(
         make_plan(
             loaded,
             operator,
             command=[sys.executable, *LAUNCHER, *argv],
             environment=dict(os.environ),
-            workdir=os.path.realpath("."),
+            kernelspec_environment=spec.environment,
+            workdir=workdir,
+            linked="",
+            encrypted=False,
             connection_file=connection_file,
             private=private,
         )
@@ -63,14 +69,25 @@ def _start(argv: list[str]) -> None:
     os.execve(sys.executable, command, planned.launcher_environment)  # noqa: S606 - no shell is wanted
 
 
-def _configuration(argv: list[str]) -> dict[str, Any]:
-    """Return the provisioner's configuration in the kernelspec that this kernel was started from."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kernelspec:
+    """What concerns this package in kernel.json: the provisioner's configuration, the names of its variables."""
+
+    configuration: dict[str, Any]
+    environment: tuple[str, ...]
+
+
+def _kernelspec(argv: list[str]) -> _Kernelspec:
+    """Return what the kernelspec says that this kernel was started from."""
     folder = argv[1] if argv[:1] == ["--kernelspec"] and len(argv) > 1 else "{resource_dir}"
     # Not every client fills in {resource_dir}.
     path = Path(sys.prefix, _KERNELSPEC) if folder == "{resource_dir}" else Path(folder)
     try:
         spec = json.loads((path / "kernel.json").read_text())
-        return dict(spec.get("metadata", {}).get("kernel_provisioner", {}).get("config", {}))
+        return _Kernelspec(
+            configuration=dict(spec.get("metadata", {}).get("kernel_provisioner", {}).get("config", {})),
+            environment=tuple(spec.get("env", {})),
+        )
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ConfigurationError(
             f"{path}/kernel.json: {error}; install the package again, or give --kernelspec"
@@ -96,7 +113,7 @@ def _connection_file(argv: list[str]) -> str:
     return path
 
 
-def _leave_janitor(private: PrivateFolder) -> None:
+def _leave_janitor(private: PrivateFolder, environment: dict[str, str]) -> None:
     """Leave a process behind that removes the private folder when this process, by then the kernel, has ended.
 
     It is nobody's child, so that ipykernel, which ends its children at shutdown, does not end it too early.
@@ -111,16 +128,17 @@ def _leave_janitor(private: PrivateFolder) -> None:
         os._exit(0)
     os.setsid()
     os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd != kernel:
+        if fd not in (0, 1, 2, kernel):
             # The descriptor of the listing itself is in the list, and closed by now.
             with contextlib.suppress(OSError):
                 os.close(fd)
-    poll = select.poll()
-    poll.register(kernel, select.POLLIN)
-    poll.poll()
-    private.remove()
-    os._exit(0)
+    os.set_inheritable(kernel, True)
+    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), str(private.path)]
+    os.execve(sys.executable, janitor, environment)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -25,6 +26,18 @@ class HomeboundKernelManager(AsyncMappingKernelManager):
         asked = str(super().cwd_for_path(path, **kwargs))  # type: ignore[no-untyped-call]
         folder, root = os.path.realpath(asked), os.path.realpath(str(self.root_dir))
         if places.holds(root, folder):
-            return folder
+            # Not where its links lead: the provisioner judges those.
+            return asked
         self.log.warning("OpenShell: %s leads out of %s, where the kernel starts instead", asked, root)
         return root
+
+    async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]  # typed as if it were synchronous
+        """Shut down all kernels. Called by jupyter_server when it stops.
+
+        A start that failed is still listed, and would keep the server from stopping: see
+        `managers.forget_failed_start`, which never hears of kernels whose kernelspec is refused.
+        """
+        for kernel_id, start in list(self._pending_kernels.items()):
+            if isinstance(start, asyncio.Future) and start.done() and kernel_id not in self:
+                del self._pending_kernels[kernel_id]
+        await self._async_shutdown_all(now=now)

@@ -32,10 +32,13 @@ class Server:
     url: str
     token: str
 
-    def request(self, method: str, path: str) -> Any:
+    def request(self, method: str, path: str, content: object = None) -> Any:
         """Call the REST API; return the decoded answer, None if it has no content."""
         request = urllib.request.Request(  # noqa: S310 - the address is that of the server started here
-            self.url + path, method=method, headers={"Authorization": f"token {self.token}"}
+            self.url + path,
+            method=method,
+            headers={"Authorization": f"token {self.token}"},
+            data=None if content is None else json.dumps(content).encode(),
         )
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - see above
             return json.loads(answer.read() or "null")

@@ -46,6 +46,15 @@ class TestPolicy:
         hub.configure(c)
         assert policy(spawner(c)) == sources.BUILT_IN_POLICY
 
+    def test_a_file_near_a_notebook_does_not_count_even_when_its_user_trusts_it(self, tmp_path):
+        (tmp_path / sources.NEARBY_NAME).write_text("version: 1\n")
+        for arguments in ({}, {"policy": sources.BUILT_IN_POLICY}):
+            c = Config()
+            hub.configure(c, **arguments)
+            environ = {sources.VARIABLE: policy(spawner(c, "students"))}
+            source = sources.find(environ=environ, nearby=[str(tmp_path)])
+            assert (source.kind, source.path) == (sources.SourceKind.ENVIRONMENT, sources.BUILT_IN_POLICY)
+
     @pytest.mark.parametrize("wrong", ["policy.yaml", "~/policy.yaml", "", Path("policy.yaml")])
     def test_a_relative_path_is_refused(self, wrong):
         with pytest.raises(ConfigurationError, match="is not absolute"):

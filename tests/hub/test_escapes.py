@@ -70,6 +70,15 @@ def test_the_contents_api_does_not_write_configuration(alice, path):
     assert not (alice.home / path / "x.py").exists()
 
 
+def test_no_token_of_the_server_or_the_hub_reaches_a_kernel(alice):
+    kernel = alice.start_kernel(name="openshell-gpu")
+    names = alice.run(kernel, "import os; print(sorted(os.environ))").text
+    assert "'HOME'" in names
+    assert "TOKEN" not in names
+    assert "JUPYTERHUB" not in names
+    assert "JUPYTERHUB_API_TOKEN" in alice.run(kernel, "%policy env").text
+
+
 def test_there_are_no_terminals(alice):
     assert alice.request("POST", "api/terminals", {}).status == 404
     assert alice.request("GET", "api/terminals").status == 404

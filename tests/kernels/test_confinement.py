@@ -48,7 +48,7 @@ def test_descriptors_of_the_server_do_not_reach_the_kernel(user):
             )
     finally:
         os.close(fd)
-    assert not [link for link in links if str(user) in link]
+    assert not [link for link in links if str(user / ".ssh") in link]
 
 
 def test_the_record_of_the_sandbox_cannot_be_changed(kernel):

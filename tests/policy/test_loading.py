@@ -396,6 +396,11 @@ def test_a_name_that_no_file_can_have_is_an_ordinary_error():
 
 WORDS = st.sampled_from(
     [
+        "jupyter",
+        "environment",
+        "pass",
+        "set",
+        "home",
         "version",
         "filesystem_policy",
         "read_only",
@@ -491,6 +496,23 @@ POLICIES = st.fixed_dictionaries(
             {},
             optional={
                 key: st.integers(1, 4294967294).map(str) | st.just("sandbox") for key in ("run_as_user", "run_as_group")
+            },
+        ),
+        "jupyter": st.fixed_dictionaries(
+            {},
+            optional={
+                "home": st.sampled_from(["project", "ephemeral"]),
+                "environment": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "pass": st.lists(st.from_regex(r"[A-Z_*?]{1,4}", fullmatch=True), max_size=2),
+                        "set": st.dictionaries(
+                            st.from_regex(r"[A-Z_]{1,4}", fullmatch=True),
+                            st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4),
+                            max_size=2,
+                        ),
+                    },
+                ),
             },
         ),
         "network_middlewares": st.dictionaries(

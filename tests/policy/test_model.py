@@ -24,6 +24,10 @@ def filesystem(**keys):
     return {"filesystem_policy": keys}
 
 
+def variables(**keys):
+    return {"jupyter": {"environment": keys}}
+
+
 @pytest.mark.parametrize(
     ("written", "normal"),
     [
@@ -211,6 +215,28 @@ def test_normalisation_is_lexical_and_resolves_neither_links_nor_parents(written
             {"network_middlewares": {"a": {"endpoints": {"include": "x"}}}},
             "network_middlewares.a.endpoints.include: must be a list, not 'x'",
         ),
+        ("an empty extension is ambiguous", {"jupyter": None}, "jupyter: is empty; remove the key, or write {}"),
+        ("an unknown extension is refused", {"jupyter": {"enviroment": {}}}, "did you mean environment?"),
+        ("keys are named as they are written", variables(x=1), "environment.x: unknown key; known here: pass, set"),
+        ("a pattern is one of names", variables(**{"pass": ["A-*"]}), "pass.0: 'A-*' is not the name of"),
+        ("a pattern is not empty", variables(**{"pass": [""]}), "pass.0: '' is not the name of"),
+        (
+            "a token of the server cannot be passed",
+            variables(**{"pass": ["JUPYTERHUB_API_TOKEN"]}),
+            "pass.0: JUPYTERHUB_API_TOKEN is a token of the Jupyter server, with which a notebook could start",
+        ),
+        ("a variable has a name", variables(set={"A B": "x"}), "'A B' is not the name of an environment variable"),
+        ("a name holds no pattern", variables(set={"A*": "x"}), "'A*' is not the name of an environment variable"),
+        (
+            "what Jupyter sets cannot be set",
+            variables(set={"JPY_PARENT_PID": "1"}),
+            "JPY_PARENT_PID is set by Jupyter or by openshell_kernel",
+        ),
+        ("a value is quoted", variables(set={"A": 1}), "set.A: a variable's value must be a string; put it in quotes"),
+        ("a value holds no NUL", variables(set={"A": "a\0"}), "set.A: a variable's value may hold neither NUL"),
+        ("a value can be written", variables(set={"A": "\ud800"}), "set.A: a variable's value may hold neither NUL"),
+        ("a value is not endless", variables(set={"A": "a" * 65537}), "nor more than 65536 bytes"),
+        ("a home is one of two", {"jupyter": {"home": "none"}}, "home: must be project or ephemeral, not 'none'"),
     ],
 )
 def test_a_violation_says_where_what_and_what_to_do(case, data, expected):
@@ -233,6 +259,11 @@ def test_a_violation_says_where_what_and_what_to_do(case, data, expected):
         ("the smallest and the largest id", {"process": {"run_as_user": "1", "run_as_group": "4294967294"}}),
         ("OpenShell's own user", {"process": {"run_as_user": "sandbox", "run_as_group": "sandbox"}}),
         ("an empty landlock block", {"landlock": {}}),
+        ("an empty extension", {"jupyter": {}}),
+        ("variables left empty", variables(**{"pass": None, "set": None})),
+        ("variables by name and by pattern", variables(**{"pass": ["HF_TOKEN", "SLURM_*", "?_x"]})),
+        ("variables with any text", variables(set={"A": "", "_b1": "ü\n$A ~"})),
+        ("a home that goes away", {"jupyter": {"home": "ephemeral"}}),
         ("maps left empty", {"network_policies": None, "network_middlewares": None}),
         (
             "a binary's obsolete key",
@@ -308,6 +339,21 @@ def test_compatibility_is_best_effort_unless_the_policy_says_otherwise(data, exp
 def test_declared_holds_only_what_was_set_with_normal_paths():
     policy = Policy.model_validate({"version": 1, **filesystem(read_only=["//usr/", "/proc"])})
     assert policy.declared() == {"version": 1, "filesystem_policy": {"read_only": ["/usr", "/proc"]}}
+
+
+def test_what_concerns_kernels_has_defaults_and_is_declared_as_it_was_written():
+    assert Policy.model_validate({"version": 1}).home == "project"
+    assert Policy.model_validate({"version": 1}).environment.passing == ()
+    data = {"version": 1, "jupyter": {"environment": {"pass": ["A"], "set": {"B": "c"}}, "home": "ephemeral"}}
+    policy = Policy.model_validate(data)
+    assert (policy.environment.passing, policy.environment.setting, policy.home) == (("A",), {"B": "c"}, "ephemeral")
+    assert policy.declared() == data
+
+
+def test_a_value_is_never_shown_in_an_error():
+    for value in (31415926, "31415926\0", ["31415926"]):
+        (problem,) = problems(variables(set={"A": value}))
+        assert "31415926" not in problem
 
 
 def test_declared_is_the_callers_own_and_changing_it_does_not_change_the_policy():

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS, Access, Origin, Rule
 from openshell_kernel.server import places
 from openshell_kernel.server.interpreter import Interpreter
 
@@ -62,3 +63,43 @@ def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
     assert "holds" in refusal(home, "home") or "home directory" in refusal(home, "home")
     (home / ".aws").mkdir()
     assert ".aws" in refusal(home, "home/.aws")
+
+
+def exposed(home, path, access, origin=Origin.POLICY):
+    rights = READ_RIGHTS if access is Access.READ_ONLY else WRITE_RIGHTS
+    rule = Rule(path=str(path), access=access, rights=rights, origin=origin, reason="")
+    return "\n".join(places.exposures([rule], places.protected((), (), home=str(home))))
+
+
+@pytest.mark.parametrize("access", list(Access))
+@pytest.mark.parametrize("path", [".ssh", ".ssh/sub", "", "to-secrets"])
+def test_a_rule_of_the_policy_that_opens_credentials_is_told_with_both_names(home, path, access):
+    text = exposed(home, home / path, access)
+    assert f"{access.value} {home / path} exposes " in text
+    assert str(home / ".ssh") in text
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_a_rule_that_opens_nothing_is_not_told(home, access):
+    assert exposed(home, home / "notebooks", access) == ""
+
+
+def test_what_is_not_there_can_be_made_but_not_read(home):
+    assert exposed(home, home / ".aws", Access.READ_ONLY) == ""
+    assert str(home / ".aws") in exposed(home, home / ".aws", Access.READ_WRITE)
+
+
+def test_settings_without_secrets_may_be_read_and_not_changed(home):
+    (home / ".bashrc").touch()
+    assert exposed(home, home / ".bashrc", Access.READ_ONLY) == ""
+    assert str(home / ".bashrc") in exposed(home, home / ".bashrc", Access.READ_WRITE)
+
+
+def test_only_the_policys_own_rules_are_told(home):
+    assert exposed(home, home / ".ssh", Access.READ_WRITE, Origin.WORKDIR) == ""
+
+
+def test_a_rule_that_opens_much_is_told_in_one_line_and_what_is_there_comes_first(home):
+    (line,) = exposed(home, home, Access.READ_WRITE).splitlines()
+    assert line.partition("exposes ")[2].startswith(str(home / ".ssh"))
+    assert " more: " in line

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from openshell_kernel.server.private import PrivateFolder
+from openshell_kernel.server.private import PrivateFolder, remove_tree
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def folder():
 
 
 def test_only_its_owner_may_enter(folder):
-    for path in (folder.path, folder.sockets, folder.temporary, folder.state):
+    for path in (folder.path, folder.sockets, folder.temporary, folder.runtime):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
@@ -45,3 +45,10 @@ def test_it_is_removed_with_folders_that_nobody_may_enter_and_links_are_not_foll
     folder.remove()
     assert not folder.path.exists()
     assert (precious / "file").exists()
+
+
+def test_the_folder_around_it_keeps_its_permissions_whatever_fails(tmp_path):
+    parent = tmp_path / "parent"
+    parent.mkdir(mode=0o755)
+    remove_tree(str(parent / "gone-already"))
+    assert stat.S_IMODE(parent.stat().st_mode) == 0o755

@@ -1,0 +1,139 @@
+"""The seccomp filter, compiled on the trusted side into the bytes that the launcher installs.
+
+The only importer of libseccomp's binding, whose import starts a process to find the library.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import platform
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.errors import ConfinementError
+from openshell_kernel.server.system_calls import GROUPS, UNKNOWN, Compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openshell_kernel.server.system_calls import Argument, Refusal
+
+MACHINES = ("x86_64", "aarch64")
+"""The list was made for these: elsewhere, arguments can stand in another order."""
+
+_NO_SUCH_CALL = -1
+_OPTIMIZE_AS_TREE = 2
+_32_BITS = 2**32
+_GO_ON_WITHOUT = "or set c.OpenShellProvisioner.require_seccomp = False to go on without this layer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A BPF program and what it covers; or no program, and why there is none."""
+
+    program: bytes
+    detail: str
+
+
+def load(*, required: bool) -> Filter:
+    """Return the filter for this machine. The first call takes about 100 ms: call it off the event loop.
+
+    Raises:
+        ConfinementError: the filter is required, and cannot be compiled here.
+    """
+    try:
+        return _cached()
+    except ConfinementError as error:
+        if required:
+            raise ConfinementError(f"{error}; {_GO_ON_WITHOUT}") from None
+        return Filter(program=b"", detail=str(error))
+
+
+def build(*, binding: Callable[[], Any] | None = None, machine: str | None = None) -> Filter:
+    """Compile the list of refused system calls.
+
+    Raises:
+        ConfinementError: libseccomp or its binding is missing or too old, or the list does not fit this machine.
+    """
+    machine = machine or platform.machine()
+    if machine not in MACHINES or sys.maxsize < _32_BITS:
+        raise ConfinementError(
+            f"the seccomp filter is written for 64-bit Python on {' and '.join(MACHINES)}, and this is {machine}"
+        )
+    libseccomp = (binding or _import)()
+    try:
+        return _compile(libseccomp)
+    except OSError as error:
+        raise ConfinementError(f"libseccomp cannot compile the filter ({error.strerror}): update libseccomp2") from None
+
+
+_cached = functools.cache(build)
+
+
+def _import() -> Any:  # noqa: ANN401 - the binding has no types
+    try:
+        import pyseccomp  # noqa: PLC0415 - it starts processes, and is not importable everywhere
+    except ImportError:
+        raise ConfinementError(
+            "no seccomp filter can be made: Python's binding is missing: pip install pyseccomp"
+        ) from None
+    except (RuntimeError, OSError) as error:
+        raise ConfinementError(
+            f"no seccomp filter can be made: the system's library libseccomp.so.2 is missing ({error}): "
+            "apt install libseccomp2, or dnf install libseccomp"
+        ) from None
+    return pyseccomp
+
+
+def _compile(libseccomp: Any) -> Filter:  # noqa: ANN401
+    rules = libseccomp.SyscallFilter(libseccomp.ALLOW)
+    # Calls of another architecture, 32-bit ones on a 64-bit machine, have other numbers: no rule would fit them.
+    rules.set_attr(libseccomp.Attr.ACT_BADARCH, libseccomp.KILL_PROCESS)
+    rules.set_attr(libseccomp.Attr.CTL_OPTIMIZE, _OPTIMIZE_AS_TREE)
+    refused = set()
+    for group in GROUPS:
+        for refusal in group.refusals:
+            number = _number(libseccomp, refusal)
+            if number is not None:
+                refused.add(refusal.call)
+                conditions = [_condition(libseccomp, argument) for argument in refusal.when]
+                rules.add_rule_exactly(libseccomp.ERRNO(refusal.code), number, *conditions)
+    for number in UNKNOWN:
+        rules.add_rule_exactly(libseccomp.ERRNO(errno.ENOSYS), number)
+    with tempfile.TemporaryFile() as stream:
+        rules.export_bpf(stream)
+        stream.seek(0)
+        program = stream.read()
+    return Filter(program=program, detail=_detail(len(refused)))
+
+
+def _number(libseccomp: Any, refusal: Refusal) -> int | None:  # noqa: ANN401
+    """Return a call's number, or None where this architecture does not have it."""
+    number = int(libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, refusal.call))
+    if number == _NO_SUCH_CALL:
+        if refusal.number is None:
+            raise ConfinementError(f"libseccomp does not know the system call {refusal.call}: update libseccomp2")
+        return refusal.number
+    return number if number >= 0 else None
+
+
+def _condition(libseccomp: Any, argument: Argument) -> Any:  # noqa: ANN401
+    if argument.compare is Compare.MASKED:
+        return libseccomp.Arg(argument.index, libseccomp.MASKED_EQ, argument.mask, argument.value)
+    operators = {
+        Compare.EQUAL: libseccomp.EQ,
+        Compare.NOT_EQUAL: libseccomp.NE,
+        Compare.GREATER: libseccomp.GT,
+    }
+    return libseccomp.Arg(argument.index, operators[argument.compare], argument.value)
+
+
+def _detail(refused: int) -> str:
+    groups = "; ".join(f"{group.name} ({group.reason})" for group in GROUPS)
+    return (
+        f"{refused} system calls give EPERM, Operation not permitted, some only with certain arguments: {groups}; "
+        "those that are newer than this list give ENOSYS, and those of another architecture end the process"
+    )

@@ -1,0 +1,262 @@
+"""The system calls that a notebook does not need and an attacker does: data, with the reason for each group.
+
+What is not named here is allowed, and two things are on purpose:
+
+- `memfd_create`: CUDA makes anonymous files while it initialises, and a program that is executed from one stays in the
+  sandbox that executed it. Landlock's rules and this filter survive every exec.
+- `pidfd_open`, `landlock_*`: they reach nobody that the caller could not reach, and restrict only the caller.
+
+Sources: the manual page of each call (section 2), the numbers in linux/asm-generic/unistd.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import termios
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Compare(Enum):
+    """How an argument is judged. Values are compared in 64 bits, of which the kernel may look at 32 only."""
+
+    EQUAL = "is"
+    NOT_EQUAL = "is not"
+    GREATER = "is greater than"
+    MASKED = "is, under the mask,"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A condition on one argument, counted from 0."""
+
+    index: int
+    compare: Compare
+    value: int
+    mask: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A call that is refused, always or when all conditions hold, and the error that it gives.
+
+    `number` helps out where libseccomp is older than the call; since 424 it is the same on every architecture.
+    """
+
+    call: str
+    when: tuple[Argument, ...] = ()
+    code: int = errno.EPERM
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Calls that are refused for one reason. `name` and `reason` are shown to users."""
+
+    name: str
+    reason: str
+    refusals: tuple[Refusal, ...]
+
+
+NEWEST = 469
+"""The newest call that was known when this list was made: file_setattr, Linux 6.17."""
+UNKNOWN = range(NEWEST + 1, 600)
+"""Calls that may come. Programs take ENOSYS as word that they must do without, as on an older kernel."""
+
+_INT = 0xFFFFFFFF
+
+
+def _always(*names: str) -> tuple[Refusal, ...]:
+    return tuple(Refusal(call=name) for name in names)
+
+
+def _equal(index: int, value: int) -> Argument:
+    return Argument(index=index, compare=Compare.EQUAL, value=value)
+
+
+def _not_equal(index: int, value: int) -> Argument:
+    return Argument(index=index, compare=Compare.NOT_EQUAL, value=value)
+
+
+def _int(index: int, value: int) -> Argument:
+    """Compare as the kernel does with an int: bits above 32, which it ignores, would hide a value."""
+    return Argument(index=index, compare=Compare.MASKED, value=value, mask=_INT)
+
+
+def _bits(index: int, bits: int) -> Argument:
+    return Argument(index=index, compare=Compare.MASKED, value=bits, mask=bits)
+
+
+_CLONE_NEW = {
+    "NEWNS": 0x00020000,
+    "NEWCGROUP": 0x02000000,
+    "NEWUTS": 0x04000000,
+    "NEWIPC": 0x08000000,
+    "NEWUSER": 0x10000000,
+    "NEWPID": 0x20000000,
+    "NEWNET": 0x40000000,
+}
+_CLONE_NEWTIME = 0x00000080  # clone() takes this bit for part of a signal's number
+_PR_SET_SECCOMP = 22
+_NETLINK_ROUTE = 0
+_SOCKET_TYPE = 0xF  # the flags lie above
+
+
+def _sockets(call: str) -> tuple[Refusal, ...]:
+    """Refuse all families but Unix, IPv4, IPv6 and route netlink, and all types but streams and datagrams.
+
+    A family or type with bits above 32 set is greater than every known one, and refused with the unknown.
+    """
+    families = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
+    highest = max(families)
+    conditions: list[tuple[Argument, ...]]
+    conditions = [(_equal(0, family),) for family in range(highest) if family not in families]
+    conditions.append((Argument(index=0, compare=Compare.GREATER, value=highest),))
+    conditions.append((_equal(0, socket.AF_NETLINK), _not_equal(2, _NETLINK_ROUTE)))
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for kind in set(range(_SOCKET_TYPE + 1)) - {socket.SOCK_STREAM, socket.SOCK_DGRAM}:
+            kind_is = Argument(index=1, compare=Compare.MASKED, value=kind, mask=_SOCKET_TYPE)
+            conditions.append((_equal(0, family), kind_is))
+    return tuple(Refusal(call=call, when=when) for when in conditions)
+
+
+def _set_uid() -> tuple[Refusal, ...]:
+    """Refuse every way to set the bit. Set-group-id stays: on a folder, many teams need it, and copies carry it."""
+    # The mode of an open counts only with these; without, callers leave anything in its place.
+    creating = (os.O_CREAT, os.O_TMPFILE & ~os.O_DIRECTORY)
+    return (
+        *(
+            Refusal(call=call, when=(_bits(mode, stat.S_ISUID),), number=number)
+            for call, mode, number in (
+                ("chmod", 1, None),
+                ("fchmod", 1, None),
+                ("fchmodat", 2, None),
+                ("fchmodat2", 2, 452),
+                ("creat", 1, None),
+                ("mknod", 1, None),
+                ("mknodat", 2, None),
+            )
+        ),
+        *(Refusal(call="open", when=(_bits(1, bit), _bits(2, stat.S_ISUID))) for bit in creating),
+        *(Refusal(call="openat", when=(_bits(2, bit), _bits(3, stat.S_ISUID))) for bit in creating),
+        # Its mode lies in memory, where no filter can look. Programs fall back on openat.
+        Refusal(call="openat2", code=errno.ENOSYS, number=437),
+    )
+
+
+def _devices() -> tuple[Refusal, ...]:
+    return tuple(
+        Refusal(call=call, when=(Argument(index=mode, compare=Compare.MASKED, value=kind, mask=0o170000),))
+        for call, mode in (("mknod", 1), ("mknodat", 2))
+        for kind in (stat.S_IFCHR, stat.S_IFBLK)
+    )
+
+
+GROUPS = (
+    Group(
+        name="reaching into other processes",
+        reason="ptrace and its kin read the server's memory and take its files; limits of others could end it",
+        refusals=(
+            *_always("ptrace", "process_vm_readv", "process_vm_writev", "kcmp"),
+            Refusal(call="pidfd_getfd", number=438),
+            Refusal(call="process_madvise", number=440),
+            # Of another process of the same user; one's own limits are those of process 0.
+            Refusal(call="prlimit64", when=(_not_equal(0, 0), _not_equal(2, 0))),
+        ),
+    ),
+    Group(
+        name="namespaces",
+        reason="inside a user namespace of its own every process has all capabilities, and half of Linux to attack",
+        refusals=(
+            *_always("setns"),
+            *(
+                Refusal(call=call, when=(_bits(0, bit),))
+                for call in ("clone", "unshare")
+                for bit in _CLONE_NEW.values()
+            ),
+            Refusal(call="unshare", when=(_bits(0, _CLONE_NEWTIME),)),
+            # Its flags lie in memory, where no filter can look. The C library falls back on clone.
+            Refusal(call="clone3", code=errno.ENOSYS, number=435),
+        ),
+    ),
+    Group(
+        name="mounts",
+        reason="what is mounted decides what a path leads to",
+        refusals=(
+            *_always("mount", "umount", "umount2", "pivot_root", "chroot"),
+            Refusal(call="open_tree", number=428),
+            Refusal(call="move_mount", number=429),
+            Refusal(call="fsopen", number=430),
+            Refusal(call="fsconfig", number=431),
+            Refusal(call="fsmount", number=432),
+            Refusal(call="fspick", number=433),
+            Refusal(call="mount_setattr", number=442),
+            Refusal(call="open_tree_attr", number=467),
+        ),
+    ),
+    Group(
+        name="programs and hooks inside the operating system",
+        reason="bpf, perf, userfaultfd and further filters are steps of most attacks on it; io_uring works unfiltered",
+        refusals=(
+            *_always("bpf", "perf_event_open", "userfaultfd", "seccomp"),
+            Refusal(call="prctl", when=(_int(0, _PR_SET_SECCOMP),)),
+            Refusal(call="io_uring_setup", number=425),
+            Refusal(call="io_uring_enter", number=426),
+            Refusal(call="io_uring_register", number=427),
+        ),
+    ),
+    Group(
+        name="keyrings",
+        reason="they hold keys of the user's other programs, and no file rule covers them",
+        refusals=_always("add_key", "request_key", "keyctl"),
+    ),
+    Group(
+        name="terminal injection",
+        reason="what is put into a terminal's input is run by the shell that reads it",
+        refusals=tuple(
+            Refusal(call="ioctl", when=(_int(1, command),))
+            for command in (termios.TIOCSTI, termios.TIOCLINUX, termios.TIOCCONS, termios.TIOCSETD)
+        ),
+    ),
+    Group(
+        name="files by handle and watches on whole file systems",
+        reason="they pass by the folders in which files lie",
+        refusals=_always("name_to_handle_at", "open_by_handle_at", "fanotify_init", "fanotify_mark", "lookup_dcookie"),
+    ),
+    Group(
+        name="set-user-id programs and device nodes",
+        reason="left in a shared folder, they give this kernel's rights to others, outside of the sandbox",
+        refusals=(*_set_uid(), *_devices()),
+    ),
+    Group(
+        name="raw and unusual sockets",
+        reason="forged packets, and protocols that hardly anyone needs: Bluetooth, vsock, AF_ALG and the like",
+        refusals=(*_sockets("socket"), *_sockets("socketpair")),
+    ),
+    Group(
+        name="control of the machine",
+        reason="modules, kexec, clock, swap, quotas and the log concern everybody on it",
+        refusals=(
+            *_always("init_module", "finit_module", "delete_module", "create_module", "query_module"),
+            *_always("get_kernel_syms", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct"),
+            *_always("quotactl", "settimeofday", "stime", "clock_settime", "adjtimex", "clock_adjtime"),
+            *_always("sethostname", "setdomainname", "syslog", "vhangup", "nfsservctl", "iopl", "ioperm"),
+            Refusal(call="quotactl_fd", number=443),
+        ),
+    ),
+    Group(
+        name="other modes of execution",
+        reason="they weaken the randomness of addresses, or lead into code that is seldom tested",
+        refusals=(
+            *_always("modify_ldt"),
+            # With all bits set it only asks. Callers write that as -1 or as 0xFFFFFFFF, which differ in 64 bits.
+            *(
+                Refusal(call="personality", when=(Argument(index=0, compare=Compare.MASKED, value=0, mask=1 << bit),))
+                for bit in range(_INT.bit_length())
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,164 @@
+"""Policies near notebooks, in real kernels: they count once they are trusted, and no notebook can trust its own."""
+
+import asyncio
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from jupyter_client.manager import KernelManager
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from support import kernels
+
+from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy.sources import NEARBY_NAME, VARIABLE
+
+
+def trust(path):
+    return subprocess.run([sys.executable, "-m", "openshell_kernel.cli", "trust", str(path)], capture_output=True)
+
+
+@pytest.fixture
+def granting(user):
+    """A policy text that grants the user's key, and an expression that reads it."""
+    text = f"version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [{user}/.ssh]\n"
+    return text, f"open({str(user / '.ssh' / 'id_ed25519')!r}).read()"
+
+
+def refused(folder, message):
+    manager = KernelManager(kernel_name="openshell-gpu")
+    with pytest.raises(PolicyError, match=message) as caught:
+        manager.start_kernel(cwd=str(folder))
+    assert not manager.has_kernel
+    return str(caught.value)
+
+
+def test_the_command_that_the_refusal_names_makes_the_policy_count(user, granting):
+    text, secret = granting
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text(text)
+    message = refused(policy.parent, "is not trusted")
+    (command,) = [line for line in message.splitlines() if line.startswith("jupyter openshell trust ")]
+    assert trust(shlex.split(command)[3]).returncode == 0
+    with kernels.started(cwd=policy.parent) as kernel:
+        assert kernel.value(secret) == "SECRET"
+        # The working directory is granted, although the policy lies in it.
+        assert kernel.value("open('result.txt', 'w').write('x')") == 1
+
+
+def test_a_notebook_that_rewrites_its_policy_is_refused_the_next_start(user, granting):
+    text, secret = granting
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text("version: 1\nfilesystem_policy: {include_workdir: true}\n")
+    trust(policy)
+    with kernels.started(cwd=policy.parent) as kernel:
+        assert kernel.run(secret).error.startswith("PermissionError")
+        assert kernel.value(f"open({str(policy)!r}, 'w').write({text!r})") == len(text)
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        output = kernel.run(secret)
+        assert "has changed since it was trusted" in output.error
+        assert "SECRET" not in output.text
+    refused(policy.parent, "has changed since it was trusted")
+
+
+def test_a_notebook_cannot_trust_its_policy(user, granting):
+    text, _ = granting
+    policy = user / "notebooks" / NEARBY_NAME
+    store = user / ".local" / "share" / "openshell" / "trust.json"
+    other = user / "notebooks" / "other"
+    other.mkdir()
+    (other / NEARBY_NAME).write_text("version: 1\n")
+    trust(other)  # So that the store is there.
+    before = store.read_bytes()
+    with kernels.started(cwd=policy.parent) as kernel:
+        kernel.run(f"open({str(policy)!r}, 'w').write({text!r})")
+        command = (
+            "__import__('subprocess').run([__import__('sys').executable, '-m', 'openshell_kernel.cli', 'trust', "
+            f"{str(policy)!r}], env={{**__import__('os').environ, 'HOME': {str(user)!r}, "
+            f"'XDG_DATA_HOME': {str(user / '.local' / 'share')!r}}}, capture_output=True, text=True)"
+        )
+        status, stderr = kernel.value(f"(lambda done: (done.returncode, done.stderr))({command})")
+        assert status == 1
+        assert "Permission denied" in stderr
+        for attempt in (
+            f"open({str(store)!r}, 'w')",
+            f"open({str(store)!r})",
+            f"__import__('os').replace({str(policy)!r}, {str(store)!r})",
+            f"__import__('os').unlink({str(store)!r})",
+            f"open({str(store.parent / 'trust.json.lock')!r}, 'w')",
+        ):
+            error = kernel.run(attempt).error
+            assert error.startswith(("PermissionError", "OSError: [Errno 18]")), (attempt, error)
+    assert store.read_bytes() == before
+    refused(policy.parent, "is not trusted")
+
+
+def test_a_policy_that_would_let_a_notebook_trust_is_refused(user, granting):
+    text = f"version: 1\nfilesystem_policy:\n  read_write: [{user}/.local/share]\n"
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text(text)
+    trust(policy)
+    refused(policy.parent, "could trust policies in your name")
+
+
+def test_an_operators_policy_is_for_every_notebook_whatever_lies_beside_it(user, granting, monkeypatch, tmp_path):
+    text, secret = granting
+    (user / "notebooks" / NEARBY_NAME).write_text(text)
+    pinned = user / "pinned.yaml"
+    pinned.write_text("version: 1\n")
+    monkeypatch.setenv(VARIABLE, str(pinned))
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.run(secret).error.startswith("PermissionError")
+
+
+def test_without_a_server_a_policy_above_the_working_directory_does_not_count(user):
+    (user / "notebooks" / NEARBY_NAME).write_text("version: 2\n")
+    (user / "notebooks" / "deep").mkdir()
+    with kernels.started(cwd=user / "notebooks" / "deep") as kernel:
+        assert kernel.value("1 + 1") == 2
+
+
+def test_a_servers_notebooks_obey_the_nearest_policy_up_to_its_root_folder(user, granting):
+    text, secret = granting
+    deep = user / "notebooks" / "a" / "b"
+    deep.mkdir(parents=True)
+    (user / NEARBY_NAME).write_text("version: 2\n")  # Above the root.
+    (user / "notebooks" / NEARBY_NAME).write_text(text)
+
+    async def run(trusted):
+        manager = AsyncMappingKernelManager(root_dir=str(user / "notebooks"))
+        try:
+            kernel_id = await manager.start_kernel(kernel_name="openshell-gpu", path="a/b")
+            client = manager.get_kernel(kernel_id).client()
+            client.start_channels()
+            await client.wait_for_ready(timeout=kernels.SECONDS)
+            reply = await client.execute_interactive(secret, output_hook=lambda _: None)
+            client.stop_channels()
+            return reply["content"]["status"]
+        finally:
+            await manager.shutdown_all(now=True)
+
+    with pytest.raises(PolicyError, match=f"{user}/notebooks/{NEARBY_NAME}: .* is not trusted"):
+        asyncio.run(run(trusted=False))
+    trust(user / "notebooks" / NEARBY_NAME)
+    assert asyncio.run(run(trusted=True)) == "ok"
+
+
+def test_what_a_policy_exposes_is_told(user):
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text(
+        "version: 1\nfilesystem_policy:\n  include_workdir: true\n"
+        f"  read_only: [{user}/.ssh]\n  read_write: [{user}/.config]\n"
+    )
+    trust(policy)
+    with kernels.started(cwd=policy.parent) as kernel:
+        code = "import json, os; from pathlib import Path\n"
+        code += (
+            "print(json.loads(os.pread(int(os.environ['OPENSHELL_SNAPSHOT_FD']), 1 << 24, 0))['effective']['notices'])"
+        )
+        notices = eval(kernel.run(code).text, {})  # noqa: S307 - a list of strings that the test printed
+    home = os.path.realpath(user)
+    assert [n for n in notices if n.startswith(f"the policy's read_only {user}/.ssh exposes {home}/.ssh")]
+    assert [n for n in notices if n.startswith(f"the policy's read_write {user}/.config exposes {home}/.config")]

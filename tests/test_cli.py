@@ -1,0 +1,182 @@
+"""`jupyter openshell`: what a person sees and what the exit status says. Each command is a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+POLICY = """\
+version: 1
+filesystem_policy:
+  include_workdir: true
+  read_only: [/usr, /dev/null]
+  read_write: [HOME]
+jupyter:
+  environment: {pass: [WANDB_*]}
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = Path(os.path.realpath(tmp_path)) / "home"
+    (home / "project").mkdir(parents=True)
+    (home / ".ssh").mkdir()
+    return home
+
+
+@pytest.fixture
+def policy(home):
+    path = home / "project" / "openshell-policy.yaml"
+    path.write_text("version: 1\n")
+    return path
+
+
+@pytest.fixture
+def cli(home):
+    def run(*arguments, cwd=None):
+        environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {"HOME": str(home)}
+        return subprocess.run(
+            [sys.executable, "-m", "openshell_kernel.cli", *map(str, arguments)],
+            capture_output=True, text=True, env=environment, cwd=cwd or home, timeout=60,
+        )  # fmt: skip
+
+    return run
+
+
+def test_jupyter_finds_the_command():
+    (script,) = metadata.entry_points(group="console_scripts", name="jupyter-openshell")
+    assert script.value == "openshell_kernel.cli:main"
+
+
+def test_trusting_shows_what_is_trusted_and_what_it_grants(cli, home, policy):
+    policy.write_text(POLICY.replace("HOME", str(home)))
+    done = cli("trust", "openshell-policy.yaml", cwd=policy.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"trusted: {policy}"
+    assert lines[1].split()[0] == "sha256"
+    assert len(lines[1].split()[1]) == 64
+    shown = {line.split()[0]: line for line in lines[2:]}
+    assert str(home) in shown["read-write"]
+    assert "the notebook's folder" in shown["read-write"]
+    assert "/usr" in shown["read-only"]
+    assert "WANDB_*" in shown["environment"]
+    assert "/dev/null stays read-only" in shown["conflict:"]
+    assert [line for line in lines if line.startswith("  WARNING: ") and str(home / ".ssh") in line]
+
+
+def test_trust_can_be_listed_and_taken_back(cli, policy):
+    assert cli("trust", "--list").stdout == ""
+    cli("trust", policy)
+    listed = cli("trust", "--list")
+    assert listed.returncode == 0
+    assert listed.stdout.split()[1:] == ["trusted", str(policy)]
+    assert cli("untrust", policy).stdout == f"no longer trusted: {policy}\n"
+    assert cli("trust", "--list").stdout == ""
+
+
+def test_the_list_tells_what_became_of_the_files(cli, home, policy):
+    other = home / "openshell-policy.yaml"
+    other.write_text("version: 1\n")
+    assert cli("trust", policy, other).returncode == 0
+    policy.write_text("version: 1\n#\n")
+    other.unlink()
+    states = {line.split()[2]: line.split()[1] for line in cli("trust", "--list").stdout.splitlines()}
+    assert states == {str(policy): "CHANGED", str(other): "gone"}
+
+
+def test_a_folder_stands_for_the_policy_in_it(cli, policy):
+    assert cli("trust", policy.parent).stdout.startswith(f"trusted: {policy}\n")
+    assert cli("untrust", policy.parent).returncode == 0
+
+
+def test_a_policy_that_is_gone_can_be_untrusted(cli, policy):
+    cli("trust", policy)
+    policy.unlink()
+    assert cli("untrust", policy).returncode == 0
+    assert cli("trust", "--list").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda path: path.unlink(), "No such file or directory", id="it is not there"),
+        pytest.param(lambda path: path.write_text("version: 2\nx: 1\n"), "version", id="it is not valid"),
+        pytest.param(
+            lambda path: (path.rename(path.with_name("o")), path.symlink_to("o")), "symbolic link", id="a link"
+        ),
+        pytest.param(lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file", id="it is a pipe"),
+    ],
+)
+def test_what_cannot_be_a_policy_is_not_trusted_and_told_in_one_line(cli, home, policy, make, message):
+    make(policy)
+    done = cli("trust", policy)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"jupyter openshell: {policy}")
+    assert message in done.stderr
+    assert cli("trust", "--list").stdout == ""
+
+
+def test_a_file_that_would_never_be_looked_for_is_not_trusted(cli, policy):
+    policy.rename(policy.with_name("policy.yaml"))
+    done = cli("trust", policy.with_name("policy.yaml"))
+    assert done.returncode == 1
+    assert "only files named openshell-policy.yaml" in done.stderr
+
+
+def test_one_wrong_file_does_not_keep_the_others_from_being_trusted(cli, home, policy):
+    done = cli("trust", home / "gone", policy)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"trusted: {policy}\n")
+
+
+def test_untrusting_what_was_not_trusted_is_an_error(cli, policy):
+    done = cli("untrust", policy)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "was not trusted" in done.stderr
+
+
+def test_a_damaged_store_is_told_in_one_line_and_left_as_it_is(cli, home, policy):
+    store = home / ".local" / "share" / "openshell" / "trust.json"
+    store.parent.mkdir(parents=True)
+    store.write_text("{")
+    for arguments in (["trust", policy], ["trust", "--list"], ["untrust", policy]):
+        done = cli(*arguments)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert str(store) in done.stderr
+    assert store.read_text() == "{"
+
+
+def test_names_cannot_rewrite_a_terminal(cli, home):
+    folder = home / "a\x1b[2Jb"
+    folder.mkdir()
+    (folder / "openshell-policy.yaml").write_text("version: 1\n")
+    done = cli("trust", folder)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["trust"], ["trust", "--list", "x"], ["untrust"], ["frobnicate"]])
+def test_a_wrong_call_says_how_it_is_called(cli, arguments):
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: jupyter openshell")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["trust", "--help"], ["untrust", "--help"]])
+def test_help_says_what_trust_means_and_gives_examples(cli, arguments):
+    done = cli(*arguments)
+    assert done.returncode == 0
+    assert "openshell-policy.yaml" in done.stdout
+    assert "jupyter openshell trust --list" in done.stdout
+
+
+def test_the_store_holds_what_was_shown(cli, home, policy):
+    shown = cli("trust", policy).stdout
+    store = json.loads((home / ".local" / "share" / "openshell" / "trust.json").read_text())
+    assert store["trusted"][0]["sha256"] in shown
