@@ -27,6 +27,13 @@ landlock:
 """
 
 
+SHORTEN_RELEASE = """() => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode())
+        walker.currentNode.data = walker.currentNode.data.replace(/(Linux \\d+\\.\\d+)[\\w.+-]*/, "$1");
+}"""
+
+
 def main(picture: Path, home: Path) -> None:
     """Let a notebook show its policy and be refused a key, in JupyterLab, and photograph that."""
     path = shutil.which("chromium")
@@ -34,13 +41,15 @@ def main(picture: Path, home: Path) -> None:
         sys.exit("no chromium on PATH")
     with server.running(home) as jupyterlab, lab.chromium(path) as browser:
         furnish(home, jupyterlab.notebooks)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1280, "height": 1190}, device_scale_factor=1.5)
         page.goto(f"{jupyterlab.url}lab/tree/{NOTEBOOK}?reset&token={jupyterlab.token}")
         lab.wait_until_idle(page, "OpenShell GPU")
         page.keyboard.press("Control+b")
         expect(page.locator("#jp-left-stack")).to_be_hidden()
         lab.run_cell(page, "%policy show")
         lab.run_cell(page, f"!cat {home}/.ssh/id_ed25519")
+        # Of the machine that the picture is taken on, only the version of Linux is of interest.
+        page.evaluate(SHORTEN_RELEASE)
         page.screenshot(path=picture)
         jupyterlab.end_sessions()
 
