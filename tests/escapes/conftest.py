@@ -56,7 +56,7 @@ class Side:
         return kind
 
 
-@pytest.fixture(scope="session", params=["root", "ordinary"])
+@pytest.fixture(scope="module", params=["root", "ordinary"])
 def side(request, landlock_abi):
     """One user with a world of secrets; attacks go through its kernels."""
     user = request.param

@@ -28,6 +28,8 @@ def environ(monkeypatch, tmp_path):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv(memfd.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
+    # A shell puts a module of its own there, from which multiprocessing cannot start anything.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     return monkeypatch
 
 
