@@ -37,6 +37,9 @@ class Output:
         """Copy what is left and end. May be called more than once."""
         self.started()
         if self._stop >= 0:
+            # Closing alone would not be seen where a forked process holds this end too.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._stop, b"x")
             os.close(self._stop)
             self._stop = -1
             self._thread.join()
@@ -48,14 +51,16 @@ class Output:
         try:
             while True:
                 ready = dict(poll.poll())
-                if self._reading_end not in ready:
+                if self._reading_end in ready:
+                    piece = os.read(self._reading_end, _PIECE)
+                    if not piece:
+                        return
+                    # A log that cannot be written must not end the kernel.
+                    with contextlib.suppress(OSError):
+                        os.write(target, piece.translate(_HARMLESS))
+                if self._stopped in ready:
+                    # A pipe holds no more than that piece, but for a program that goes on writing.
                     return
-                piece = os.read(self._reading_end, _PIECE)
-                if not piece:
-                    return
-                # A log that cannot be written must not end the kernel.
-                with contextlib.suppress(OSError):
-                    os.write(target, piece.translate(_HARMLESS))
         finally:
             os.close(self._reading_end)
             os.close(self._stopped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime as dt
 import functools
@@ -25,6 +24,7 @@ from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
 from openshell_kernel.server.runtime import runtime
+from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -122,7 +122,6 @@ async def make_plan(
     home = str(Path.home())
     # Both ask child processes, at the same time.
     trusted = trusted_environment(loaded.policy, workdir)
-    in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, None)
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
     compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
     inventory = await nvml.discover(timeout=operator.discovery_timeout, environ=trusted)

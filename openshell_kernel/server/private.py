@@ -26,6 +26,7 @@ class PrivateFolder:
 
     def __init__(self) -> None:
         self.path = Path(_make())
+        self._maker = os.getpid()
         self.sockets = self.path / "ipc"
         self.temporary = self.path / "tmp"
         self.runtime = self.path / "run"
@@ -38,8 +39,12 @@ class PrivateFolder:
         return str(self.sockets / "k")
 
     def remove(self) -> None:
-        """Remove the folder and all that the kernel left in it."""
-        remove_tree(str(self.path))
+        """Remove the folder and all that the kernel left in it.
+
+        A process that was forked from the one which made it inherits this object, and ends without touching the folder.
+        """
+        if os.getpid() == self._maker:
+            remove_tree(str(self.path))
 
 
 def remove_tree(path: str) -> None:

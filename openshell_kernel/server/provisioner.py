@@ -24,8 +24,9 @@ from openshell_kernel.server.environment import operators_environment
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.output import Output
 from openshell_kernel.server.planning import LAUNCHER, Operator, load_policy, make_plan
-from openshell_kernel.server.private import PrivateFolder, remove_tree
+from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.refusal_plan import refusal_plan
+from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,7 +197,7 @@ class OpenShellProvisioner(LocalProvisioner):
         if self._private is None:
             self._private = PrivateFolder()
             # A server that forgets this kernel after a failed restart does not call cleanup.
-            self._remove_private = weakref.finalize(self, remove_tree, str(self._private.path))
+            self._remove_private = weakref.finalize(self, self._private.remove)
         manager = self._manager
         if not manager.connection_file:
             folder = Path(jupyter_runtime_dir())
@@ -261,6 +262,8 @@ class OpenShellProvisioner(LocalProvisioner):
             self.log.error("OpenShell: nor could the kernel that would tell so be started: %s", second)  # noqa: TRY400 - its trace tells no more
             await self._stop()
             self._forget()
+            # Jupyter forgets a kernel that cannot be restarted, without a call of cleanup.
+            self._discard_private()
             raise error from second
         return info
 
@@ -300,7 +303,7 @@ class OpenShellProvisioner(LocalProvisioner):
 
     async def _judge(self, report: int) -> None:
         """Wait for the launcher's report, which ends when the kernel has been executed or the launcher has died."""
-        reading = asyncio.get_running_loop().run_in_executor(None, _read_all, report)
+        reading = in_thread(_read_all, report)
         try:
             text = await asyncio.wait_for(asyncio.shield(reading), _REPORT_SECONDS)
         except asyncio.TimeoutError:
