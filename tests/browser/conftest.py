@@ -46,7 +46,9 @@ def page(chromium: Browser, jupyterlab: server.Server) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(lab.MILLISECONDS)
     page = context.new_page()
+    traffic = lab.Traffic(page)
     lab.open_lab(page, jupyterlab)
     yield page
+    traffic.wait_until_quiet()
     context.close()
     jupyterlab.end_sessions()

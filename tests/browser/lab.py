@@ -12,11 +12,12 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Request
 
     from browser.server import Server
 
 MILLISECONDS = 60_000
+QUIET_MILLISECONDS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,36 @@ def chromium(path: str) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+class Traffic:
+    """The requests that a page is waiting for.
+
+    A server that is stopped while it answers one waits for ever for a thread of anyio's, which ends with the request:
+    with any kernel, or none.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._waiting: set[Request] = set()
+        self._latest = 0
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request: Request) -> None:
+        self._latest += 1
+        self._waiting.add(request)
+
+    def _end(self, request: Request) -> None:
+        self._waiting.discard(request)
+
+    def wait_until_quiet(self) -> None:
+        """Wait until every request is answered and, for a while, there is no new one."""
+        latest = -1
+        while self._waiting or latest != self._latest:
+            latest = self._latest
+            self._page.wait_for_timeout(QUIET_MILLISECONDS)
 
 
 def open_lab(page: Page, server: Server) -> None:
