@@ -1,4 +1,8 @@
-"""Discovery on the server's side: ask NVML in a child process, for a limited time, once for all who want to know."""
+"""Discovery on the server's side: ask NVML in a child process, for a limited time, once for all who want to know.
+
+A call into the driver can hang for ever, crash, or leave open descriptors of devices, none of which may happen to
+Jupyter's server.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,18 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from openshell_kernel.gpu import nodes
-from openshell_kernel.gpu.inventory import Inventory, Status
+from openshell_kernel.gpu.discover import mig, native, survey
+from openshell_kernel.gpu.inventory import Answer, Inventory, Load, Status
+from openshell_kernel.gpu.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 COMMAND = (sys.executable, "-I", "-m", "openshell_kernel.gpu.nvml")
 
@@ -35,48 +42,46 @@ class _Question:
     root: str
 
     def signature(self) -> tuple[object, ...]:
+        tree = Tree(self.root)
         # Installing or updating a driver library rewrites the loader's cache.
-        try:
-            loader = os.stat(os.path.join(self.root, "etc/ld.so.cache"))
-        except OSError:
-            return nodes.signature(self.root)
-        return (*nodes.signature(self.root), loader.st_ino, loader.st_mtime_ns)
+        loader = tree.status("/etc/ld.so.cache")
+        return (
+            *native.signature(tree),
+            *mig.signature(tree),
+            loader and (loader.st_ino, loader.st_mtime_ns),
+        )
 
 
 class Cache:
-    """Answers with the signature under which they hold, and the questions that are being asked; for all threads."""
+    """NVML's answers with the signature under which they hold, and the questions being asked; for all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[_Question, tuple[tuple[object, ...], Inventory]] = {}
-        self._pending: dict[tuple[_Question, float], Future[Inventory]] = {}
+        self._answers: dict[_Question, tuple[tuple[object, ...], Answer]] = {}
+        self._pending: dict[tuple[_Question, float], Future[Answer]] = {}
 
-    def look_up(self, question: _Question, seconds: float) -> Inventory | Future[Inventory]:
-        """Return the answer that holds, or the one to come: everybody who asks the same waits for one process."""
+    def look_up(self, question: _Question, seconds: float) -> Answer:
+        """Return the answer that holds, or wait for the one to come: all who ask the same wait for one process."""
         signature = question.signature()
         with self._lock:
             known = self._answers.get(question)
             if known and known[0] == signature:
                 return known[1]
             pending = self._pending.get((question, seconds))
+            asked = pending is not None
             if pending is None:
-                pending = Future()
-                # A running future cannot be cancelled: who stops waiting does not stop the others.
-                pending.set_running_or_notify_cancel()
-                # Not the loop's executor: other loops wait for the same answer, and this one may end first.
-                threading.Thread(
-                    target=self._find_out, args=(question, seconds, signature, pending), name="openshell-gpu"
-                ).start()
-                self._pending[question, seconds] = pending
-            return pending
+                pending = self._pending[question, seconds] = Future()
+        if not asked:
+            self._find_out(question, seconds, signature, pending)
+        return pending.result()
 
     def _find_out(
-        self, question: _Question, seconds: float, before: tuple[object, ...], pending: Future[Inventory]
+        self, question: _Question, seconds: float, before: tuple[object, ...], pending: Future[Answer]
     ) -> None:
         try:
-            inventory = _ask(question, seconds)
+            answer = _ask_nvml(question.command, dict(question.environment), seconds)
             after = question.signature()
-        except BaseException as error:  # noqa: BLE001 - a defect: it belongs to those who wait, nobody sees a thread's
+        except BaseException as error:  # noqa: BLE001 - a defect: it belongs to all who wait
             with self._lock:
                 del self._pending[question, seconds]
             pending.set_exception(error)
@@ -84,9 +89,9 @@ class Cache:
         with self._lock:
             del self._pending[question, seconds]
             # Asking itself can load the driver and make nodes; what was said in between is not kept.
-            if inventory.status in _LASTING and before == after:
-                self._answers[question] = (after, inventory)
-        pending.set_result(inventory)
+            if answer.status in _LASTING and before == after:
+                self._answers[question] = (after, answer)
+        pending.set_result(answer)
 
 
 _PROCESS_WIDE = Cache()
@@ -94,19 +99,56 @@ _PROCESS_WIDE = Cache()
 
 async def discover(
     *,
-    timeout: float,
+    timeout: float = 5.0,
     root: str | os.PathLike[str] = "/",
     environ: Mapping[str, str] = os.environ,
+    mps_pipes: str | None = None,
     command: Sequence[str] = COMMAND,
     cache: Cache = _PROCESS_WIDE,
 ) -> Inventory:
-    """Return what hardware there is; see `nvml.discover`.
+    """Return what hardware there is; trouble with it becomes a status, never an exception.
 
-    `command` prints the inventory as JSON within the number of seconds that is its last argument.
+    Nothing of it happens in the event loop. NVML's answer is kept for as long as nothing that it depends on has
+    changed; the file system is looked at every time.
+
+    Args:
+        timeout: how many seconds the driver has to answer.
+        root: where device nodes are looked for.
+        environ: the library's search path is taken from it.
+        mps_pipes: the server's CUDA_MPS_PIPE_DIRECTORY.
+        command: prints what `nvml` knows as JSON; its last two arguments are a question and a number of seconds.
+        cache: where answers are kept.
     """
     question = _Question(command=tuple(command), environment=tuple(environment(environ).items()), root=os.fspath(root))
-    answer = cache.look_up(question, timeout)
-    return answer if isinstance(answer, Inventory) else await asyncio.wrap_future(answer)
+
+    def look() -> Inventory:
+        answer = cache.look_up(question, timeout)
+        # Afterwards: asking can load the driver and make nodes.
+        return Inventory(answer=answer, surroundings=survey(Tree(root), mps_pipes=mps_pipes))
+
+    return await _in_thread(look)
+
+
+async def loads(
+    *,
+    timeout: float = 5.0,
+    environ: Mapping[str, str] = os.environ,
+    command: Sequence[str] = COMMAND,
+) -> dict[str, Load]:
+    """Return how busy GPUs and MIG devices are just now, by UUID; those that do not tell are left out."""
+    return await _in_thread(lambda: _ask_loads(tuple(command), environment(environ), timeout))
+
+
+def _in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
+    """Run a function in a thread of its own, past the loop's executor.
+
+    A process that was forked from one that has started a kernel inherits the executor without its threads.
+    """
+    executor = ThreadPoolExecutor(1, thread_name_prefix="openshell-gpu")
+    try:
+        return asyncio.get_running_loop().run_in_executor(executor, function)
+    finally:
+        executor.shutdown(wait=False)
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -119,25 +161,11 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return passed
 
 
-def _ask(question: _Question, seconds: float) -> Inventory:
-    inventory = _ask_nvml(question.command, dict(question.environment), seconds)
-    return replace(inventory, nodes=nodes.device_nodes(question.root))
-
-
-def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> Inventory:
+def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> Answer:
     try:
-        child = subprocess.Popen(
-            [*command, str(seconds + _SECONDS_TO_DIE)],
-            cwd="/",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
-            start_new_session=True,
-        )
+        child = _start(command, "gpus", env, seconds)
     except OSError as error:
-        return Inventory(
+        return Answer(
             status=Status.ERROR, detail=f"the process that asks NVML could not be started ({error}): check {command[0]}"
         )
     try:
@@ -146,6 +174,34 @@ def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> 
         _abandon(child)
         return _timed_out(seconds)
     return _interpret(child.returncode, output, errors, seconds)
+
+
+def _ask_loads(command: tuple[str, ...], env: dict[str, str], seconds: float) -> dict[str, Load]:
+    try:
+        child = _start(command, "loads", env, seconds)
+    except OSError:
+        return {}
+    try:
+        output, _ = child.communicate(timeout=seconds)
+        return {str(uuid): Load(**values) for uuid, values in json.loads(output).items()}
+    except subprocess.TimeoutExpired:
+        _abandon(child)
+    except (ValueError, TypeError, AttributeError):
+        pass  # It crashed, or said something else: the answer about the GPUs themselves tells of that.
+    return {}
+
+
+def _start(command: tuple[str, ...], question: str, env: dict[str, str], seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*command, question, str(seconds + _SECONDS_TO_DIE)],
+        cwd="/",
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
+        start_new_session=True,
+    )
 
 
 def _abandon(child: subprocess.Popen[bytes]) -> None:
@@ -163,29 +219,29 @@ def _abandon(child: subprocess.Popen[bytes]) -> None:
         threading.Thread(target=child.wait, name="openshell-gpu-reaper", daemon=True).start()
 
 
-def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Inventory:
+def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Answer:
     if code == -signal.SIGALRM:
         return _timed_out(seconds)
     if code < 0:
-        return Inventory(
+        return Answer(
             status=Status.CRASHED,
             detail=f"the NVIDIA driver library crashed ({_signal_name(-code)}) while it was asked for GPUs: "
             "see whether nvidia-smi works, and update or reinstall the driver",
         )
     try:
-        return Inventory.from_json(json.loads(output))
+        return Answer.from_json(json.loads(output))
     except ValueError:
         lines = errors.decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {code}")
-        return Inventory(
+        return Answer(
             status=Status.ERROR,
             detail=f"the process that asks NVML gave no answer ({said[:200]}): check the installation of "
             "openshell_kernel and the driver",
         )
 
 
-def _timed_out(seconds: float) -> Inventory:
-    return Inventory(
+def _timed_out(seconds: float) -> Answer:
+    return Answer(
         status=Status.TIMEOUT,
         detail=f"the NVIDIA driver did not answer within {seconds:g} s: see whether nvidia-smi works (a lost GPU needs "
         "a restart of the machine); if the driver is only slow, run nvidia-persistenced or raise discovery_timeout",

@@ -1,11 +1,15 @@
 """NVML, the driver's management library: asked in a process of its own, `python -I -m openshell_kernel.gpu.nvml`.
 
+`discovery` starts that process, and says which `QUESTIONS` it is to answer.
+
 A call into the driver can hang for ever, crash, or leave open descriptors of devices, none of which may happen to
 Jupyter's server. The only importer of `pynvml`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -13,10 +17,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from openshell_kernel.gpu.inventory import Gpu, Inventory, Status
+from openshell_kernel.gpu.inventory import Answer, Gpu, MigDevice, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -55,34 +59,31 @@ _FAILURES = {
         ),
     ),
 }
+_MIG_ENABLED = 1  # NVML_DEVICE_MIG_ENABLE
 _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 
 
-async def discover(
-    *,
-    timeout: float = 5.0,
-    root: str | os.PathLike[str] = "/",
-    environ: Mapping[str, str] = os.environ,
-) -> Inventory:
-    """Return what hardware there is; trouble with it becomes a status, never an exception.
-
-    `timeout` is how many seconds the driver has to answer; `root` is where device nodes are looked for; of `environ`
-    the library's search path is used. Answers are kept for as long as nothing changed: see `discovery`.
-    """
-    from openshell_kernel.gpu import discovery  # noqa: PLC0415 - the child process starts faster without it
-
-    return await discovery.discover(timeout=timeout, root=root, environ=environ)
-
-
-def ask() -> Inventory:
-    """Ask NVML in this process; device nodes are not looked at."""
+def gpus() -> dict[str, Any]:
+    """Ask NVML in this process for the GPUs and the driver's versions; an `Answer` as JSON values."""
     try:
         import pynvml  # noqa: PLC0415 - only in the child process: importing it does not load the driver, using it does
     except ImportError as error:
-        return Inventory(
+        return Answer(
             status=Status.ERROR, detail=f"the module pynvml is missing ({error}): run `pip install nvidia-ml-py`"
-        )
-    return _Conversation(pynvml).inventory()
+        ).to_json()
+    return _Conversation(pynvml).answer().to_json()
+
+
+def loads() -> dict[str, dict[str, int]]:
+    """Ask NVML in this process how busy the GPUs and MIG devices are: by UUID, the fields of a `Load`."""
+    try:
+        import pynvml  # noqa: PLC0415 - as above
+    except ImportError:
+        return {}
+    return _Conversation(pynvml).loads()
+
+
+QUESTIONS = {"gpus": gpus, "loads": loads}
 
 
 def pci_address(bus_id: str) -> str | None:
@@ -99,7 +100,7 @@ class _Conversation:
         self._hidden = 0
         self._troubles: dict[str, str] = {}
 
-    def inventory(self) -> Inventory:
+    def answer(self) -> Answer:
         nvml = self._nvml
         try:
             nvml.nvmlInit()
@@ -109,13 +110,37 @@ class _Conversation:
         driver = self._try("the driver's version", nvml.nvmlSystemGetDriverVersion)
         cuda = self._try("CUDA's version", nvml.nvmlSystemGetCudaDriverVersion_v2)
         gpus = tuple(gpu for gpu in map(self._gpu, range(count)) if gpu)
-        return Inventory(
+        return Answer(
             status=Status.INCOMPLETE if self._troubles else Status.OK,
             detail=self._detail(gpus),
             driver_version=driver,
             cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
             gpus=gpus,
         )
+
+    def loads(self) -> dict[str, dict[str, int]]:
+        nvml = self._nvml
+        found = {}
+        try:
+            nvml.nvmlInit()
+            handles = [handle for handle in map(self._handle, range(nvml.nvmlDeviceGetCount())) if handle]
+        except nvml.NVMLError:
+            return {}
+        for handle in (*handles, *(device for parent in handles for device in self._mig_handles(parent))):
+            uuid, load = self._load(handle)
+            if uuid:
+                found[uuid] = load
+        return found
+
+    def _load(self, handle: Any) -> tuple[str | None, dict[str, int]]:  # noqa: ANN401 - pynvml has no types
+        nvml = self._nvml
+        uuid = self._try("", lambda: nvml.nvmlDeviceGetUUID(handle))
+        memory = self._try("", lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        busy = self._try("", lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        return uuid, {"memory": memory or 0, "busy": busy or 0}
+
+    def _handle(self, index: int) -> Any:  # noqa: ANN401 - pynvml has no types
+        return self._try("", lambda: self._nvml.nvmlDeviceGetHandleByIndex(index))
 
     def _gpu(self, index: int) -> Gpu | None:
         nvml, subject = self._nvml, f"GPU {index}"
@@ -128,14 +153,47 @@ class _Conversation:
                 return None
             self._troubles[subject] = str(error)
             # No such index: the GPU went away after it was counted. Otherwise it is there and does not answer.
-            return None if error.value in (_INVALID_ARGUMENT, _NOT_FOUND) else Gpu(index=index)
-        return Gpu(
+            gone = error.value in (_INVALID_ARGUMENT, _NOT_FOUND)
+            return None if gone else Gpu(index=index, fault=str(error))
+        mig = self._try(subject, lambda: nvml.nvmlDeviceGetMigMode(handle)[0])
+        gpu = Gpu(
             index=index,
             minor=self._try(subject, lambda: nvml.nvmlDeviceGetMinorNumber(handle)),
             uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
             name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
             memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
             pci_address=self._try(subject, lambda: pci_address(nvml.nvmlDeviceGetPciInfo(handle).busId)),
+            mig=mig == _MIG_ENABLED,
+            mig_devices=tuple(
+                self._mig_device(subject, number, device) for number, device in enumerate(self._mig_handles(handle))
+            ),
+        )
+        return dataclasses.replace(gpu, fault=self._troubles.get(subject))
+
+    def _mig_handles(self, handle: Any) -> list[Any]:  # noqa: ANN401 - pynvml has no types
+        """Return the handles of a GPU's MIG devices. Their indices have gaps where instances were removed."""
+        nvml = self._nvml
+        found = []
+        try:
+            if nvml.nvmlDeviceGetMigMode(handle)[0] != _MIG_ENABLED:
+                return []
+            most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+        except nvml.NVMLError:
+            return []
+        for index in range(most):
+            with contextlib.suppress(nvml.NVMLError):
+                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+        return found
+
+    def _mig_device(self, subject: str, index: int, handle: Any) -> MigDevice:  # noqa: ANN401 - pynvml has no types
+        nvml = self._nvml
+        return MigDevice(
+            index=index,
+            uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
+            name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
+            memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            gpu_instance=self._try(subject, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle)),
+            compute_instance=self._try(subject, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle)),
         )
 
     def _try(self, subject: str, call: Callable[[], T]) -> T | None:
@@ -149,10 +207,10 @@ class _Conversation:
             self._troubles.setdefault(subject, "a text that is not UTF-8")
         return None
 
-    def _failure(self, error: Any) -> Inventory:  # noqa: ANN401 - pynvml has no types
+    def _failure(self, error: Any) -> Answer:  # noqa: ANN401 - pynvml has no types
         unknown = (Status.ERROR, f"NVML failed ({error}): see what nvidia-smi and the kernel's log (dmesg) say")
         status, detail = _FAILURES.get(error.value, unknown)
-        return Inventory(status=status, detail=detail)
+        return Answer(status=status, detail=detail)
 
     def _detail(self, gpus: tuple[Gpu, ...]) -> str:
         if self._troubles:
@@ -168,18 +226,18 @@ class _Conversation:
         return "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
 
 
-def main(seconds: str) -> None:
-    """Print the inventory as JSON; be killed after so many seconds, whatever the driver does."""
+def main(question: str, seconds: str) -> None:
+    """Print the answer as JSON; be killed after so many seconds, whatever the driver does."""
     # Nobody else would end a hanging call if the server died meanwhile.
     signal.setitimer(signal.ITIMER_REAL, float(seconds))
     # Driver libraries print warnings: those must not get into the answer.
     answer = os.dup(1)
     os.dup2(2, 1)
     with open(answer, "w", encoding="ascii") as file:
-        json.dump(ask().to_json(), file)
+        json.dump(QUESTIONS[question](), file)
     # Not through the driver library's destructors: all has been said.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -8,8 +8,9 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-COMMANDS = ("show", "env", "why", "help")
+COMMANDS = ("show", "env", "gpus", "why", "help")
 OPTIONS = ("--json", "--yaml")
+GPU_OPTIONS = ("--check", "--json")
 _QUOTES = ("'", '"')
 _SPECIAL = " \t\\'\"`$&;|<>(){}[]*?!#"
 
@@ -38,6 +39,8 @@ def _candidates(typed: str) -> tuple[str, list[str]]:
         return typed, [name for name in COMMANDS if name.startswith(typed)]
     if command == "show":
         return argument, [option for option in OPTIONS if option.startswith(argument)]
+    if command == "gpus":
+        return argument, [option for option in GPU_OPTIONS if option.startswith(argument)]
     return (argument, _paths(argument)) if command == "why" else ("", [])
 
 

@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd
-from openshell_kernel.kernel.completion import COMMANDS, OPTIONS, complete
+from openshell_kernel.kernel.completion import COMMANDS, GPU_OPTIONS, OPTIONS, complete
 
 if TYPE_CHECKING:
     from openshell_kernel.kernel.snapshot import Snapshot
@@ -24,6 +24,8 @@ HELP = """\
 %policy show --json   the same for programs
 %policy show --yaml   a policy file that loads again and gives the same sandbox
 %policy env           which environment variables of the server were withheld, and which passed; never values
+%policy gpus          the machine's GPUs: which this kernel was given, and who holds the others (--json for programs)
+%policy gpus --check  whether CUDA works in here: each GPU adds two vectors, and a failure names the likely missing rule
 %policy why PATH      whether PATH may be read, written and executed, by which rule, or what to add
 """
 UNCONFINED = """\
@@ -52,6 +54,8 @@ def policy(line: str) -> None:
         _show(rest.split())
     elif command == "env":
         _env(rest)
+    elif command == "gpus":
+        _gpus(rest.split())
     elif command == "why":
         _why(rest)
     else:
@@ -111,6 +115,55 @@ def _env(argument: str) -> None:
     from openshell_kernel.kernel import render_text  # noqa: PLC0415
 
     print(render_text.render_env(snapshot), end="")  # noqa: T201
+
+
+def _gpus(options: list[str]) -> None:
+    for option in options:
+        if option not in GPU_OPTIONS:
+            raise UsageError(f"%policy gpus has no option {option!r}{_closest(option, GPU_OPTIONS)}")
+    snapshot = _snapshot()
+    if snapshot is None:
+        if options:
+            raise UsageError("this kernel is not confined by OpenShell: it was given no GPUs by a policy")
+        print(UNCONFINED, end="")  # noqa: T201
+    elif "--check" in options:
+        _check_gpus(snapshot, as_json="--json" in options)
+    else:
+        from openshell_kernel.kernel import render_text  # noqa: PLC0415
+        from openshell_kernel.kernel.holders import holders  # noqa: PLC0415
+
+        held = holders(snapshot.effective.selection.records)
+        if "--json" in options:
+            import dataclasses  # noqa: PLC0415
+            import json  # noqa: PLC0415
+
+            data = {name: snapshot.effective.to_json()[name] for name in ("hardware", "selection")}
+            print(json.dumps({**data, "holders": [dataclasses.asdict(holder) for holder in held]}, indent=2))  # noqa: T201
+        else:
+            print(render_text.render_gpus(snapshot, held), end="")  # noqa: T201
+
+
+def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
+    import dataclasses  # noqa: PLC0415
+    import json  # noqa: PLC0415
+
+    from openshell_kernel.kernel import gpus, render_text  # noqa: PLC0415
+    from openshell_kernel.kernel.gpu_check import check  # noqa: PLC0415
+
+    def tell(step: Any) -> None:  # noqa: ANN401 - a Step, whose module is imported late
+        if not as_json:
+            print(render_text.render_step(step), end="", flush=True)  # noqa: T201
+
+    summary = gpus.summary(snapshot.effective)
+    steps = check(snapshot.effective, tell)
+    if as_json:
+        data = {"gpus": summary, "given": snapshot.effective.selection.granted, "ok": all(step.ok for step in steps)}
+        print(json.dumps({**data, "steps": [dataclasses.asdict(step) for step in steps]}, indent=2))  # noqa: T201
+    elif not steps:
+        print(f"This kernel was given no GPU, so there is nothing to check. {summary}")  # noqa: T201
+    else:
+        failed = sum(not step.ok for step in steps)
+        print("CUDA works here." if not failed else f"{failed} of {len(steps)} steps failed.")  # noqa: T201
 
 
 def _why(argument: str) -> None:

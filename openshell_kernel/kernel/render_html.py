@@ -83,7 +83,7 @@ def _card(card: Card) -> Html:
         "div",
         tag("b", card.title),
         *(tag("span", fact, class_="fact dim") for fact in card.facts),
-        class_="card",
+        class_="card" if card.given else "card off",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from openshell_kernel.kernel import gpus
 from openshell_kernel.kernel.view import DISCLAIMER, Fold, Remark, Row, Section, View, build, label
 from openshell_kernel.policy.effective import Access
 from openshell_kernel.policy.explain import Remedy, Verdict, printable
@@ -12,7 +13,9 @@ from openshell_kernel.policy.explain import Remedy, Verdict, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from openshell_kernel.kernel.gpu_check import Step
     from openshell_kernel.kernel.snapshot import Snapshot
+    from openshell_kernel.policy.effective import Holder
 
 _WIDTH = 100
 _PATH_COLUMN = 36
@@ -70,6 +73,36 @@ def render_env(snapshot: Snapshot) -> str:
             ),
         ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def render_gpus(snapshot: Snapshot, holders: tuple[Holder, ...]) -> str:
+    """Return what `%policy gpus` says: the machine's GPUs, which were given, and who holds the others."""
+    effective = snapshot.effective
+    selection = effective.selection
+    lines = [f"GPUs  {printable(gpus.summary(effective))}"]
+    for device in gpus.devices(effective, holders):
+        mark = "*" if device.given else " "
+        lines += [
+            f"{mark} {device.label:<5} {printable(', '.join((device.name, *device.facts)))}",
+            f"        {printable(device.state)}{f'  {printable(device.uuid)}' if device.uuid else ''}",
+        ]
+    if selection.visible is not None:
+        lines.append(f"CUDA_VISIBLE_DEVICES={printable(selection.visible)}")
+    lines += [f"Extra {family.name}: {', '.join(map(printable, family.paths))}" for family in selection.extras]
+    for notice in selection.notices:
+        lines += _wrapped(f"Notice: {notice}")
+    given = "What was given is as recorded at launch; who holds what, as kernels of this machine record it, is of now."
+    lines += ["", *_wrapped(given)]
+    return "\n".join(lines) + "\n"
+
+
+def render_step(step: Step) -> str:
+    """Return one step of `%policy gpus --check`."""
+    detail = f": {step.detail}" if step.detail else ""
+    lines = _wrapped(f"{'ok    ' if step.ok else 'FAILED'} {step.step}{detail}")
+    if step.hint:
+        lines += _wrapped(step.hint, "       ")
+    return "\n".join(lines) + "\n"
 
 
 def _private_home(snapshot: Snapshot, path: str) -> Iterable[str]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openshell_kernel.policy.effective import Access, GpuDevice, Origin, Rule
+from openshell_kernel.kernel import gpus
+from openshell_kernel.kernel.words import counted
+from openshell_kernel.policy.effective import Access, Origin, Rule
 from openshell_kernel.policy.explain import Kind
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ DISCLAIMER = (
     "the Jupyter server's own record is authoritative."
 )
 _ORDER = (Origin.POLICY, Origin.WORKDIR, Origin.PROMOTION, Origin.GPU_BASELINE)
-_PER_UNIT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +72,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One GPU."""
+    """One GPU, and whether this kernel was given it."""
 
     title: str
     facts: tuple[str, ...]
+    given: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,8 @@ def build(snapshot: Snapshot) -> View:
             ("Python", snapshot.kernel.python),
             *_private(snapshot),
         ),
-        gpu_summary=_gpu_summary(snapshot),
-        gpus=tuple(_card(gpu, effective.hardware.nodes) for gpu in effective.hardware.gpus),
+        gpu_summary=gpus.summary(effective),
+        gpus=tuple(map(_card, gpus.devices(effective, effective.selection.held))),
         remarks=tuple(_remarks(snapshot)),
         sections=(
             _section("Read-write", Access.READ_WRITE, snapshot),
@@ -180,32 +182,13 @@ def _private(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
     if home is not None:
         kept = "kept for this folder's notebooks" if home.kind == "project" else "goes away with this kernel"
         yield "Home", f"{home.path}, private, {kept}"
-    withheld = _counted(len(environment.withheld), "environment variable")
+    withheld = counted(len(environment.withheld), "environment variable")
     yield "Env", f"{withheld} withheld, {len(environment.passed)} passed: %policy env lists their names"
 
 
-def _gpu_summary(snapshot: Snapshot) -> str:
-    hardware = snapshot.effective.hardware
-    versions = ", ".join(
-        f"{name} {version}"
-        for name, version in (("driver", hardware.driver_version), ("CUDA", hardware.cuda_version))
-        if version
-    )
-    if not hardware.gpus:
-        nodes = f"; {_counted(len(hardware.nodes), 'device node')}" if hardware.nodes else ""
-        return f"None: {hardware.detail}{nodes}"
-    trouble = "" if hardware.status == "ok" else f": {hardware.detail}"
-    return f"{_counted(len(hardware.gpus), 'GPU')}" + (f", {versions}" if versions else "") + trouble
-
-
-def _card(gpu: GpuDevice, nodes: tuple[str, ...]) -> Card:
-    node = f"/dev/nvidia{gpu.minor}"
-    facts = (
-        _size(gpu.memory) if gpu.memory is not None else "",
-        node if node in nodes else f"minor {gpu.minor}" if gpu.minor is not None else "",
-        f"PCI {gpu.pci_address}" if gpu.pci_address else "",
-    )
-    return Card(title=f"{gpu.index}: {gpu.name or 'unnamed GPU'}", facts=tuple(fact for fact in facts if fact))
+def _card(device: gpus.Device) -> Card:
+    facts = device.facts if device.given else (*device.facts, device.state)
+    return Card(title=f"{device.label}: {device.name}", facts=facts, given=device.given)
 
 
 def _remarks(snapshot: Snapshot) -> Iterable[Remark]:
@@ -283,23 +266,10 @@ def meaning(rights: tuple[str, ...]) -> str:
     return ", ".join(word for word in words if word) or "nothing"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
 def _sentence(text: str) -> str:
     """Return a reason, which may be a phrase, as a sentence."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
-
-
-def _size(size: int) -> str:
-    value = float(size)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < _PER_UNIT:
-            return f"{value:.4g} {unit}"
-        value /= _PER_UNIT
-    return f"{value:.4g} TiB"
 
 
 def _time(stamp: str) -> str:

@@ -5,9 +5,16 @@ Sources: OpenShell's proxy and GPU baselines; the drivers' and runtimes' own doc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from openshell_kernel.policy.effective import DEVICE_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS, Access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openshell_kernel.policy.effective import GpuSelection, Hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,79 @@ GPU = (
     writing("/dev/dxg", "the GPU under WSL2", DEVICE_RIGHTS),
     writing("/proc", "CUDA writes /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304", PROC_WRITE_RIGHTS),
 )  # fmt: skip
-"""OpenShell's GPU baseline, without the numbered nodes, which discovery adds."""
+"""OpenShell's GPU baseline, without the GPUs' own nodes, which `gpu` adds."""
+
+_DRIVER_STATE = "CUDA looks whether the driver's modules are loaded"
+_TOPOLOGY = "how devices are connected: NCCL plans by it, and CUDA on GB300 crashes in cuInit without it"
+GPU_READS = (
+    data("/run/nvidia-topologyd", "NCCL reads the machine's topology here"),
+    *(
+        data(f"/sys/module/{module}/{name}", _DRIVER_STATE)
+        for module in ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nvidia_peermem", "nvidia_fs")
+        for name in ("initstate", "version")
+    ),
+    data("/sys/bus/pci/devices", _TOPOLOGY),
+    data("/sys/class/drm", _TOPOLOGY),
+    data("/sys/class/net", "NCCL chooses network interfaces here"),
+    data("/sys/devices/system/memory", _TOPOLOGY),
+)
+"""What CUDA and NCCL read besides, where it exists. What they read in /proc is covered by /proc."""
+
+JETSON = (
+    reading("/opt/nvidia", "the driver's libraries and settings on Jetson"),
+    data("/etc/nv_tegra_release", "the release of Jetson's software: libraries choose by it"),
+    data("/sys/devices/soc0", "which chip this is: CUDA on Jetson gives 801 without it"),
+    data("/sys/module/tegra_fuse", "which chip this is: CUDA on Jetson gives 801 without it"),
+    data("/sys/firmware/devicetree/base", "which board this is, behind /proc/device-tree"),
+)
+_JETSON_NODE = re.compile(r"/dev/(nvmap|nvhost-.*|nvgpu/.*|host1x-fence)")
+_JETSON_REASON = "the GPU of a Jetson, its memory and its engines"
+
+_EXTRAS = {
+    "display": ("windows: OpenGL and EGL on the X server", ("read_file", "read_dir")),
+    "dri": ("the GPU's render node: OpenGL, Vulkan and video without a screen", DEVICE_RIGHTS),
+    "imex": ("memory shared over NVLink with GPUs of other machines", DEVICE_RIGHTS),
+    "nvswitch": ("the NVLink fabric between GPUs", DEVICE_RIGHTS),
+    "rdma": ("network cards that reach the GPU's memory, and GDRCopy", DEVICE_RIGHTS),
+    "gds": ("disks that reach the GPU's memory", DEVICE_RIGHTS),
+    "mps": ("the pipes of the MPS server", ("read_file", "write_file", "read_dir")),
+}
+"""What a policy's `jupyter.gpu.extras` are for, and the rights that they take."""
+
+_EXTRA_READS = {
+    "rdma": (
+        data("/sys/class/infiniband", "libibverbs finds network cards here"),
+        data("/sys/class/infiniband_verbs", "libibverbs finds network cards here"),
+    ),
+    "gds": (
+        data("/etc/cufile.json", "settings of GPUDirect Storage"),
+        data("/run/udev", "GPUDirect Storage finds disks here"),
+    ),
+    "imex": (data("/etc/nvidia-imex", "settings of IMEX"),),
+}
+
+
+def gpu(hardware: Hardware, selection: GpuSelection) -> Iterator[Need]:
+    """Yield what the selected GPUs need, of the machine that they are in."""
+    yield from GPU
+    yield from GPU_READS
+    yield from (data(folder, _TOPOLOGY) for folder in hardware.topology)
+    yield from (writing(node, GPU_NODE_REASON, DEVICE_RIGHTS) for node in selection.nodes)
+    for node in selection.capabilities:
+        reason = "opens the selected MIG device, and none beside it"
+        yield Need(path=node, access=Access.READ_ONLY, rights=("read_file",), reason=reason)
+    jetson = [node for node in hardware.nodes if _JETSON_NODE.fullmatch(node)]
+    if jetson:
+        yield from JETSON
+        yield from (writing(node, _JETSON_REASON, DEVICE_RIGHTS) for node in jetson)
+    for family in selection.extras:
+        reason, rights = _EXTRAS[family.name]
+        access = Access.READ_WRITE if "write_file" in rights else Access.READ_ONLY
+        for path in family.paths:
+            reason_for_all = f"the policy asks for {family.name}: {reason}"
+            yield Need(path=path, access=access, rights=rights, reason=reason_for_all)
+        yield from _EXTRA_READS.get(family.name, ())
+
 
 _PROXY_REASON = "OpenShell's baseline for policies with network_policies"
 

@@ -74,7 +74,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """A path that the policy lists read-only and a baseline made read-write."""
+    """A path that the policy lists read-only and a baseline made read-write, as the conflict settings allow."""
 
     path: str
     origin: Origin
@@ -109,23 +109,60 @@ class Unenforced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuDevice:
-    """One GPU as seen when the kernel was started. Memory is in bytes; what NVML would not tell is None."""
+class MigDevice:
+    """One MIG device of a GPU as seen when the kernel was started.
+
+    `index` is its place on that GPU, `memory` is in bytes, and `capabilities` are the nodes that open its GPU instance
+    and compute instance. What NVML would not tell is None.
+    """
 
     index: int
-    minor: int | None
-    uuid: str | None
-    name: str | None
-    memory: int | None
-    pci_address: str | None
+    uuid: str | None = None
+    name: str | None = None
+    memory: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuDevice:
+    """One GPU as seen when the kernel was started. Memory is in bytes; what NVML would not tell is None.
+
+    `mig` tells whether it is divided into MIG devices; `fault` is what is wrong with it, if anything is.
+    """
+
+    index: int
+    minor: int | None = None
+    uuid: str | None = None
+    name: str | None = None
+    memory: int | None = None
+    pci_address: str | None = None
+    mig: bool = False
+    mig_devices: tuple[MigDevice, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A family of devices beside the GPUs, by the name that a policy gives it, and the paths that are there."""
+
+    name: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderNode:
+    """A GPU's node in /dev/dri, by the GPU's PCI address."""
+
+    pci_address: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """What GPU discovery found.
 
-    `status` is NVML's typed outcome, `detail` one sentence for people, and `present` whether the GPU baseline applies:
-    a device node is enough, even if NVML fails.
+    `status` is NVML's typed outcome, `detail` one sentence for people, and `present` whether there is a GPU at all by
+    OpenShell's rule: a device node is enough, even if NVML fails. `topology` are folders of sysfs.
     """
 
     status: str
@@ -135,6 +172,43 @@ class Hardware:
     cuda_version: str | None = None
     gpus: tuple[GpuDevice, ...] = ()
     nodes: tuple[str, ...] = ()
+    render_nodes: tuple[RenderNode, ...] = ()
+    topology: tuple[str, ...] = ()
+    extras: tuple[Family, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A running kernel that holds GPUs: their UUIDs, whose it is, its process, and since when (ISO 8601)."""
+
+    uuids: tuple[str, ...]
+    user: str
+    pid: int
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSelection:
+    """Which GPUs a kernel is given.
+
+    `granted` tells whether it is given any, and with them the GPU baseline. `devices` are the GPUs and MIG devices by
+    index, as "0" or "1:2"; `visible` is the value of CUDA_VISIBLE_DEVICES, None where that is left as it was. `nodes`
+    are the GPUs' own device nodes, `capabilities` those of MIG. `hold` are the UUIDs that the kernel holds while it
+    runs, so that none that counts GPUs is given them, `held` what others held when it started, and `records` the
+    folders that tell who holds what by now.
+    """
+
+    request: str = "auto"
+    granted: bool = False
+    devices: tuple[str, ...] = ()
+    visible: str | None = None
+    nodes: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    extras: tuple[Family, ...] = ()
+    hold: tuple[str, ...] = ()
+    held: tuple[Holder, ...] = ()
+    records: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +248,7 @@ class EffectivePolicy:
     notices: tuple[str, ...] = ()
     unenforced: tuple[Unenforced, ...] = ()
     hardware: Hardware
+    selection: GpuSelection = field(default_factory=GpuSelection)
     declared: dict[str, Any]
     environment: Environment = field(default_factory=Environment)
     home: Home | None = None

@@ -4,19 +4,20 @@ One function for every source of a policy, whatever GPU there is and with or wit
 
 The rules are OpenShell's (its issues #1486 and #1522): baseline paths that do not exist are skipped; what the policy
 lists is never lost; an explicit read-only entry beats a baseline that wants the path read-write, except `/proc`, which
-is promoted when a GPU is present; the two lists stay disjoint.
+is promoted when a GPU is given; the two lists stay disjoint. Where OpenShell looks whether a GPU is present, the
+policy's request decides here (see `selection`), and `conflicts` may be set to other rules than the exception of /proc.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, unenforced
+from openshell_kernel.policy.conflicts import Decision, decide
 from openshell_kernel.policy.effective import (
-    DEVICE_RIGHTS,
     PROC_READ_RIGHTS,
     PROC_WRITE_RIGHTS,
     READ_RIGHTS,
@@ -25,6 +26,7 @@ from openshell_kernel.policy.effective import (
     Conflict,
     EffectivePolicy,
     Environment,
+    GpuSelection,
     Hardware,
     Home,
     Origin,
@@ -34,14 +36,16 @@ from openshell_kernel.policy.effective import (
     Unenforced,
 )
 from openshell_kernel.policy.model import FilesystemPolicy
+from openshell_kernel.policy.selection import select, shares_one_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from openshell_kernel.policy.baseline import Need
-    from openshell_kernel.policy.model import Policy
+    from openshell_kernel.policy.model import ConflictsPolicy, Policy
+
 PROC = "/proc"
-_GPU_NODE = re.compile(r"/dev/nvidia[0-9]+")
+_BASELINES = frozenset({Origin.RUNTIME_BASELINE, Origin.GPU_BASELINE, Origin.PROXY_BASELINE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +72,37 @@ def enrich(
     runtime: Runtime,
     *,
     source: str,
+    selection: GpuSelection | None = None,
+    pinned: ConflictsPolicy | None = None,
     exists: Callable[[str], bool] = os.path.exists,
 ) -> EffectivePolicy:
     """Return the effective policy: every rule with its rights, origin and reason, and every decision on the way.
 
-    `source` says where the policy came from, for people. `exists` decides which baseline paths are there.
+    Args:
+        policy: what its author wrote.
+        hardware: what GPU discovery found.
+        runtime: what this one kernel needs.
+        source: where the policy came from, for people.
+        selection: which GPUs the kernel is given; by default, what `select` says of the policy and the hardware alone.
+        pinned: the operator's settings for conflicts, which the policy's cannot loosen.
+        exists: decides which baseline paths are there.
+
+    Raises:
+        PolicyError: the settings for conflicts refuse one, or a GPU that is required is not there.
     """
-    building = _Building()
+    if selection is None:
+        selection = select(policy.gpu, hardware)
+    building = _Building([policy.baseline_conflicts, *([pinned] if pinned else [])])
     building.add_policy(policy)
     if policy.include_workdir:
         building.add_workdir(runtime)
     if policy.network_policies:
         building.add_needs(Origin.PROXY_BASELINE, filter(lambda need: exists(need.path), baseline.PROXY))
-    if hardware.present:
-        nodes = [baseline.writing(node, baseline.GPU_NODE_REASON, DEVICE_RIGHTS) for node in _gpu_nodes(hardware)]
-        building.add_needs(Origin.GPU_BASELINE, filter(lambda need: exists(need.path), (*baseline.GPU, *nodes)))
+    if selection.granted:
+        needs = baseline.gpu(hardware, selection)
+        building.add_needs(Origin.GPU_BASELINE, filter(lambda need: exists(need.path), needs))
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
+    building.refuse_conflicts(source)
     return EffectivePolicy(
         source=source,
         compatibility=policy.compatibility,
@@ -91,9 +110,10 @@ def enrich(
         promotions=tuple(building.promotions),
         conflicts=tuple(building.conflicts),
         skipped=tuple(building.skipped),
-        notices=(*_notices(building.rules), *runtime.notices),
-        unenforced=_unenforced(policy, runtime),
+        notices=(*_notices(building.rules), *selection.notices, *runtime.notices),
+        unenforced=_unenforced(policy, hardware, selection, runtime),
         hardware=hardware,
+        selection=selection,
         declared=_without_values(policy.declared()),
         environment=runtime.environment,
         home=runtime.home,
@@ -103,10 +123,12 @@ def enrich(
 class _Building:
     """The rules by path while they come together, in the order of their origins."""
 
-    def __init__(self) -> None:
+    def __init__(self, conflict_settings: list[ConflictsPolicy]) -> None:
+        self._conflict_settings = conflict_settings
         self.rules: dict[str, Rule] = {}
         self.promotions: list[Promotion] = []
         self.conflicts: list[Conflict] = []
+        self.refused: list[Conflict] = []
         self.skipped: list[Skipped] = []
 
     def add_policy(self, policy: Policy) -> None:
@@ -153,16 +175,35 @@ class _Building:
 
     def _raise_access(self, present: Rule, need: Need, origin: Origin) -> None:
         path = need.path
-        if path == PROC and origin is Origin.GPU_BASELINE and present.origin is Origin.POLICY:
+        rights = _union(present.rights, need.rights)
+        if present.origin is not Origin.POLICY:
+            self.rules[path] = replace(present, access=need.access, rights=rights, origin=origin, reason=need.reason)
+            return
+        conflict = Conflict(path=path, origin=origin, reason=need.reason)
+        # The working directory is no baseline: the policy itself asks for both.
+        decision = decide(path, self._conflict_settings) if origin in _BASELINES else Decision.KEEP
+        if decision is Decision.PROMOTE:
             self.promotions.append(Promotion(path=path, origin=origin, reason=need.reason))
             self.rules[path] = replace(
-                present, access=need.access, rights=need.rights, origin=Origin.PROMOTION, reason=need.reason
+                present, access=need.access, rights=rights, origin=Origin.PROMOTION, reason=need.reason
             )
-        elif present.origin in (Origin.POLICY, Origin.PROMOTION):
-            self.conflicts.append(Conflict(path=path, origin=origin, reason=need.reason))
+        elif decision is Decision.REJECT:
+            self.refused.append(conflict)
         else:
-            rights = _union(present.rights, need.rights)
-            self.rules[path] = replace(present, access=need.access, rights=rights, origin=origin, reason=need.reason)
+            self.conflicts.append(conflict)
+
+    def refuse_conflicts(self, source: str) -> None:
+        if self.refused:
+            modes = " and ".join(dict.fromkeys(setting.mode for setting in self._conflict_settings))
+            raise PolicyError(
+                "\n".join(
+                    f"{source}: filesystem_policy.read_only lists {conflict.path}, which the {conflict.origin.value} "
+                    f"wants read-write ({conflict.reason}), and baseline_conflicts says {modes}: move {conflict.path} "
+                    "to read_write, or have jupyter.baseline_conflicts, and the operator's setting where there is one, "
+                    f"allow it: mode keep_unlisted or reject_unlisted with {conflict.path} in allow_promotion"
+                    for conflict in self.refused
+                )
+            )
 
 
 def _policy_rights(path: str, access: Access) -> tuple[str, ...]:
@@ -176,10 +217,6 @@ def _policy_rights(path: str, access: Access) -> tuple[str, ...]:
 
 def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return (*first, *(right for right in second if right not in first))
-
-
-def _gpu_nodes(hardware: Hardware) -> list[str]:
-    return [node for node in hardware.nodes if _GPU_NODE.fullmatch(node)]
 
 
 def _notices(rules: dict[str, Rule]) -> Iterable[str]:
@@ -202,7 +239,9 @@ def _without_values(declared: dict[str, Any]) -> dict[str, Any]:
     return declared
 
 
-def _unenforced(policy: Policy, runtime: Runtime) -> tuple[Unenforced, ...]:
+def _unenforced(
+    policy: Policy, hardware: Hardware, selection: GpuSelection, runtime: Runtime
+) -> tuple[Unenforced, ...]:
     found = []
     if policy.network_policies:
         found.append(unenforced.NETWORK_POLICIES)
@@ -210,4 +249,10 @@ def _unenforced(policy: Policy, runtime: Runtime) -> tuple[Unenforced, ...]:
         found.append(unenforced.NETWORK_MIDDLEWARES)
     if policy.process is not None and not runtime.identity_applied:
         found.append(unenforced.PROCESS)
+    if selection.granted:
+        found.append(unenforced.driver(hardware.driver_version))
+        if shares_one_node(hardware) and len(selection.devices) < len(hardware.gpus):
+            found.append(unenforced.SHARED_NODE)
+        if selection.extras:
+            found.append(unenforced.extras(family.name for family in selection.extras))
     return (*found, *unenforced.ALWAYS)

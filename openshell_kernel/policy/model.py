@@ -24,6 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
 MAX_PATHS = 256
@@ -55,8 +57,21 @@ _RESERVED = frozenset({"JPY_PARENT_PID", "OPENSHELL_SNAPSHOT_FD"})
 
 Compatibility = Literal["best_effort", "hard_requirement"]
 Home = Literal["project", "ephemeral"]
+GpuRequest = Literal["auto", "none", "required"]
+ConflictMode = Literal["keep_unlisted", "reject_unlisted", "promote_all", "reject_all"]
+GpuExtra = Literal["display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"]
+
+MAX_GPUS = 1024
 
 _SHOWN = 80
+
+_DEVICE = re.compile(
+    r"[0-9]{1,4}(:[0-9]{1,4})?"  # NVML's index of a GPU, and of a MIG device on it
+    r"|GPU-[0-9A-Fa-f-]{4,36}"
+    r"|MIG-[0-9A-Fa-f-]{4,36}"
+    r"|MIG-GPU-[0-9A-Fa-f-]{36}/[0-9]{1,3}/[0-9]{1,3}"  # before driver 470
+    r"|([0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]"  # PCI
+)
 
 _EXPECTED = {
     "string_type": ("a string", "put the value in quotes"),
@@ -241,6 +256,40 @@ def _check_home(value: object) -> object:
     raise _error(INVALID_VALUE, f"must be project or ephemeral, not {_show(value)}", remedy)
 
 
+def _one_of(*known: str) -> "Callable[[object], object]":
+    def check(value: object) -> object:
+        if value in known:
+            return value
+        close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+        remedy = f"did you mean {close[0]}?" if close else "write one of them exactly"
+        raise _error(INVALID_VALUE, f"must be {', '.join(known[:-1])} or {known[-1]}, not {_show(value)}", remedy)
+
+    return check
+
+
+def _check_device(value: object) -> object:
+    # YAML has an index as a number.
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and _DEVICE.fullmatch(text):
+        return text
+    raise _error(
+        INVALID_VALUE,
+        f"{_show(value)} is not the name of a GPU",
+        "write its index, its UUID (GPU-... or MIG-...) or its PCI address, as `nvidia-smi -L` and `nvidia-smi -q` "
+        "show them",
+    )
+
+
+def _check_glob(value: str) -> str:
+    path = normalise(value)
+    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        problem = f"{_show(value)} is not an absolute path or pattern of paths"
+        raise _error(
+            INVALID_VALUE, problem, "start it with '/', without '..'; * stands for a part of a name, ** for any"
+        )
+    return path
+
+
 def _refuse_null(value: object) -> object:
     # OpenShell's releases differ in what an empty block means: none (working directory granted) or {} (not).
     if value is None:
@@ -383,11 +432,66 @@ class EnvironmentPolicy(Block):
     ] = Field(default_factory=dict)
 
 
+class GpuPolicy(Block):
+    """Which GPUs a kernel is to have.
+
+    `auto` takes what is there, `none` takes nothing, and `required` does not start without. Either `count` asks for
+    so many that no other kernel holds, or `devices` names them; without both, all are meant. `extras` are families of
+    devices beside the GPUs.
+    """
+
+    request: Annotated[GpuRequest, BeforeValidator(_one_of("auto", "none", "required"))] = "auto"
+    count: Annotated[int, Field(ge=1, le=MAX_GPUS)] | None = None
+    devices: Annotated[
+        tuple[Annotated[str, BeforeValidator(_check_device)], ...], BeforeValidator(_list), Field(max_length=MAX_GPUS)
+    ] = ()
+    extras: Annotated[
+        tuple[
+            Annotated[GpuExtra, BeforeValidator(_one_of("display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"))],
+            ...,
+        ],
+        BeforeValidator(_list),
+    ] = ()
+
+    @classmethod
+    def _limits(cls, data: object) -> list[PydanticCustomError]:
+        if not isinstance(data, Mapping):
+            return []
+        found = []
+        if data.get("count") is not None and data.get("devices"):
+            problem = "count and devices contradict each other"
+            found.append(_error(INVALID_VALUE, problem, "count lets GPUs be chosen, devices names them: remove one"))
+        pointless = [key for key in ("count", "devices", "extras") if data.get(key)]
+        if data.get("request") == "none" and pointless:
+            problem = f"request: none contradicts {' and '.join(pointless)}"
+            found.append(_error(INVALID_VALUE, problem, "remove one of them"))
+        return found
+
+
+class ConflictsPolicy(Block):
+    """What happens where the policy lists a path read-only and a baseline wants it read-write.
+
+    `allow_promotion` are patterns of absolute paths that may become read-write. Of the others, `keep_unlisted` keeps
+    them read-only, and `reject_unlisted` refuses the start. `promote_all` makes all of them read-write, `reject_all`
+    refuses the start for any. The shape is that of OpenShell's issue #1629, the default OpenShell's rule of today.
+    """
+
+    mode: Annotated[
+        ConflictMode,
+        BeforeValidator(_one_of("keep_unlisted", "reject_unlisted", "promote_all", "reject_all")),
+    ] = "keep_unlisted"
+    allow_promotion: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_glob)], ...], BeforeValidator(_list), Field(max_length=MAX_PATHS)
+    ] = ("/proc",)
+
+
 class JupyterPolicy(Block):
     """This package's extension of the schema: what concerns kernels and not sandboxes in general."""
 
     environment: Annotated[EnvironmentPolicy | None, BeforeValidator(_refuse_null)] = None
     home: Annotated[Home, BeforeValidator(_check_home)] = "project"
+    gpu: Annotated[GpuPolicy | None, BeforeValidator(_refuse_null)] = None
+    baseline_conflicts: Annotated[ConflictsPolicy | None, BeforeValidator(_refuse_null)] = None
 
 
 class Policy(Block):
@@ -422,6 +526,16 @@ class Policy(Block):
     def home(self) -> Home:
         """Whether the kernel's private home is kept for its folder or goes away with the kernel."""
         return "project" if self.jupyter is None else self.jupyter.home
+
+    @property
+    def gpu(self) -> GpuPolicy:
+        """Which GPUs the kernel is to have."""
+        return (self.jupyter and self.jupyter.gpu) or GpuPolicy()
+
+    @property
+    def baseline_conflicts(self) -> ConflictsPolicy:
+        """What happens where a baseline wants read-write what the policy lists read-only."""
+        return (self.jupyter and self.jupyter.baseline_conflicts) or ConflictsPolicy()
 
     def declared(self) -> dict[str, Any]:
         """Return the keys that the author set, as JSON values that are the caller's own."""

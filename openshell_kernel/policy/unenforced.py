@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from openshell_kernel.policy.effective import Unenforced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ALWAYS = (
     Unenforced(
@@ -62,3 +67,27 @@ PROCESS = Unenforced(
     why="read and checked, but not applied: the server was started as an ordinary user, and only root can become "
     "somebody else",
 )
+SHARED_NODE = Unenforced(
+    what="which of the GPUs are used",
+    why="on WSL2 and Jetson all GPUs are reached through the same devices: CUDA_VISIBLE_DEVICES names the selected "
+    "ones, and code can set it differently",
+)
+
+
+def driver(version: str | None) -> Unenforced:
+    """Return what giving a GPU leaves open; `version` is the driver's."""
+    named = f"NVIDIA driver {version}" if version else "the NVIDIA driver, whose version is not known"
+    return Unenforced(
+        what="the GPU and its driver",
+        why=f"{named}: its ioctl calls are open to the notebook, and with them its faults; its control devices tell of "
+        "the other GPUs too; memory, time and power of the given GPUs are not limited",
+    )
+
+
+def extras(names: Iterable[str]) -> Unenforced:
+    """Return what the policy's GPU extras leave open."""
+    return Unenforced(
+        what=f"what is reached through the GPU extras ({', '.join(names)})",
+        why="screens, links between GPUs and machines, network cards, disks or the MPS server, which other programs "
+        "share: their own permissions decide",
+    )

@@ -9,16 +9,15 @@ import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from openshell_kernel.errors import ConfigurationError
 from openshell_kernel.policy.effective import Environment
-from openshell_kernel.policy.model import SERVER_TOKENS, EnvironmentPolicy
+from openshell_kernel.policy.model import SERVER_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from openshell_kernel.policy.model import EnvironmentPolicy
 
 _ALLOWED = (
     # Who and where one is, and where programs are.
@@ -100,35 +99,21 @@ def redirections(home: str, *, temporary: str, runtime: str) -> dict[str, str]:
     }
 
 
-def operators_environment(value: Mapping[str, Any]) -> EnvironmentPolicy:
-    """Check what the operator says about environment variables.
-
-    Raises:
-        ConfigurationError: a key, a name or a value is wrong.
-    """
-    try:
-        return EnvironmentPolicy.model_validate(value)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, ('environment', *line['loc'])))}: {line['ctx']['problem']}; {line['ctx']['remedy']}"
-            for line in error.errors(include_url=False)
-        ]
-        raise ConfigurationError(f"OpenShellProvisioner.{problems[0]}") from None
-
-
 def compose(
     server: Mapping[str, str],
     *,
     kernelspec: Collection[str],
     redirected: Mapping[str, str],
+    selected: Mapping[str, str],
     policy: EnvironmentPolicy,
     operator: EnvironmentPolicy,
 ) -> Composed:
     """Return what a kernel is given of the server's environment, and what is added.
 
     `server` is the environment that Jupyter would start the kernel with; `kernelspec` names what stands in the `env`
-    of kernel.json, which whoever installed the kernelspec has chosen. What the policy sets beats the private folders,
-    and what the operator sets beats the policy.
+    of kernel.json, which whoever installed the kernelspec has chosen. `selected` names the selected GPUs: they were
+    chosen with regard to what the server says of them, so it replaces that. What the policy sets beats both these and
+    the private folders, and what the operator sets beats the policy.
     """
     wanted = (*policy.passing, *operator.passing)
     named = {name: server[name] for name in (*wanted, *kernelspec) if name in server.keys() - SERVER_TOKENS}
@@ -136,6 +121,7 @@ def compose(
     added = {
         **{name: value for name, value in redirected.items() if name not in named},
         **{name: value for name, value in named.items() if name in kernelspec},
+        **selected,
         **policy.setting,
         **operator.setting,
     }

@@ -1,4 +1,6 @@
-"""The process that removes a kernel's private folder when the kernel has ended, where no provisioner does.
+"""The process that removes what a kernel leaves behind when it has ended, where no provisioner does.
+
+That is its private folder, and the record of the GPUs that it held, which this process keeps locked until then.
 
 Started by `openshell_kernel.server.standalone` as a program of its own, so that it does not keep, for as long as the
 kernel lives, the environment that the kernel must not see.
@@ -6,18 +8,24 @@ kernel lives, the environment that the kernel must not see.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import sys
 
 from openshell_kernel.server.private import remove_tree
 
 
-def main(pidfd: int, folder: str) -> None:
-    """Wait for the end of a process, then remove the folder."""
+def main(pidfd: int, path: str) -> None:
+    """Wait for the end of a process, then remove the folder or file."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll()
-    remove_tree(folder)
+    if os.path.isdir(path):
+        remove_tree(path)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 if __name__ == "__main__":

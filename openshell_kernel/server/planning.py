@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
 import os
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, PolicyError
-from openshell_kernel.gpu import nvml
+from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, sources, trust, unenforced
-from openshell_kernel.policy.effective import GpuDevice, Hardware, Origin
+from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.enrichment import enrich
-from openshell_kernel.policy.model import EnvironmentPolicy
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import interpreter, places, seccomp
+from openshell_kernel.server import gpus, interpreter, places, seccomp
+from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
@@ -27,29 +28,18 @@ from openshell_kernel.server.runtime import runtime
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from openshell_kernel.gpu.inventory import Inventory
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.model import Policy
     from openshell_kernel.sandbox.plan import Identity
+    from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.interpreter import Interpreter
+    from openshell_kernel.server.operator import Operator
     from openshell_kernel.server.private import PrivateFolder
 
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
-    """What the operator decides; see the traits of the provisioner for the meanings."""
-
-    policy: str | None = None
-    require_landlock: bool = True
-    require_seccomp: bool = True
-    allow_root_proc: bool = False
-    discovery_timeout: float = 5.0
-    environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +52,15 @@ class LoadedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A launch plan, the effective policy that it carries out, and the environment of the launcher itself."""
+    """A launch plan, the effective policy that it carries out, and the environment of the launcher itself.
+
+    `claim` is what the kernel holds of the machine's GPUs: whoever starts it sees to the release.
+    """
 
     plan: LaunchPlan
     effective: EffectivePolicy
     launcher_environment: dict[str, str]
+    claim: Claim | None = None
 
 
 def load_policy(operator: Operator, *, workdir: str, root: str | None) -> LoadedPolicy:
@@ -99,15 +93,18 @@ async def make_plan(
     connection_file: str,
     private: PrivateFolder,
     encrypted: bool,
+    preferred_gpus: Collection[str] = (),
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
     `command` is the kernelspec's argv as Jupyter formatted it; `environment` is what Jupyter would give the kernel,
     and `kernelspec_environment` names what stands in the `env` of kernel.json. `linked` says why the working
     directory was not reached straight, if it was not; `encrypted` whether Jupyter and the kernel talk so.
+    `preferred_gpus` are the UUIDs of those that the kernel held before it was restarted.
 
     Raises:
-        PolicyError: the sandbox could write the policy that it is started from.
+        PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
+            is not to be had.
         ConfigurationError: the kernel's program is not found.
         ConfinementError: a filter of system calls is required and cannot be made.
         LaunchError: the kernel's Python does not run, or its home is not what it should be.
@@ -124,86 +121,113 @@ async def make_plan(
     trusted = trusted_environment(loaded.policy, workdir)
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
     compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
-    inventory = await nvml.discover(timeout=operator.discovery_timeout, environ=trusted)
+    inventory = await discovery.discover(
+        timeout=operator.discovery_timeout, environ=trusted, mps_pipes=environment.get("CUDA_MPS_PIPE_DIRECTORY")
+    )
     python, server_python = await asking
     system_calls = await compiling
-    store = trust.store_path(os.environ)
-    own = [str(private.path), str(homes()), os.path.dirname(store)]
-    if loaded.source.kind is not sources.SourceKind.NEARBY:
-        # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
-        own.append(loaded.source.path)
-    pythons = [server_python, *([python] if python else [])]
-    # A home that is kept lies in a folder of the server's user.
-    own_home = settle("ephemeral" if identity else loaded.policy.home, workdir=workdir, private=private)
-    composed = compose(
-        environment,
-        kernelspec=kernelspec_environment,
-        redirected=redirections(own_home.path, temporary=str(private.temporary), runtime=str(private.runtime)),
-        policy=loaded.policy.environment,
-        operator=operator.environment,
+    hardware = gpus.hardware(inventory)
+    selection, claim = await gpus.choose(
+        loaded.policy.gpu,
+        hardware,
+        Registry(operator.gpu_claims),
+        timeout=operator.discovery_timeout,
+        environ=trusted,
+        visible=environment.get(gpus.VISIBLE),
+        preferred=preferred_gpus,
     )
-    user_site = "" if identity else _user_site(python, environment)
-    problem = show_packages(own_home.path, user_site) if user_site else ""
-    protected = places.protected(pythons, own, home=home)
-    effective = enrich(
-        loaded.policy,
-        _hardware(inventory),
-        runtime(
-            python,
-            executable=executable,
-            environment=composed,
-            workdir=workdir,
-            linked=linked,
-            protected=protected,
-            connection_file=connection_file,
-            private=private,
-            own_home=own_home,
-            user_site=user_site,
-            home=home,
-            identity_applied=identity is not None,
-            notices=(problem,) if problem else (),
-        ),
-        source=loaded.source.describe(),
-    )
-    exposed = places.exposures(effective.rules, protected)
-    overheard = () if encrypted else (unenforced.CONNECTION,)
-    effective = dataclasses.replace(
-        effective, notices=(*effective.notices, *exposed), unenforced=(*effective.unenforced, *overheard)
-    )
-    writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
-    _refuse_own_code(
-        loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
-    )
-    sources.refuse_writable_source(loaded.source, writable)
-    trust.refuse_writable_store(store, loaded.source, writable)
-    record: dict[str, Any] = {
-        "effective": effective.to_json(),
-        "kernel": {
-            "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            "python": executable,
-            "workdir": workdir,
-        },
-    }
-    if identity is not None:
-        hand_over(private, uid=identity.uid, gid=identity.gid)
-    plan = LaunchPlan(
-        argv=(executable, *argv[1:]),
-        cwd=workdir,
-        environment=composed.values,
-        rules=tuple(
-            PlanRule(path=r.path, rights=r.rights, required=r.required, exact=r.origin is Origin.WORKDIR)
-            for r in effective.rules
-        ),
-        require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
-        record=record,
-        seccomp=system_calls.program,
-        seccomp_detail=system_calls.detail,
-        require_seccomp=operator.require_seccomp,
-        identity=identity,
-        keep_capabilities=_keep_capabilities(effective, identity),
-        proc=_proc(operator),
-    )
-    return Planned(plan=plan, effective=effective, launcher_environment=trusted)
+    with _released_on_error(claim):
+        store = trust.store_path(os.environ)
+        own = [str(private.path), str(homes()), os.path.dirname(store), *selection.records]
+        if loaded.source.kind is not sources.SourceKind.NEARBY:
+            # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
+            own.append(loaded.source.path)
+        pythons = [server_python, *([python] if python else [])]
+        # A home that is kept lies in a folder of the server's user.
+        own_home = settle("ephemeral" if identity else loaded.policy.home, workdir=workdir, private=private)
+        composed = compose(
+            environment,
+            kernelspec=kernelspec_environment,
+            redirected=redirections(own_home.path, temporary=str(private.temporary), runtime=str(private.runtime)),
+            selected={} if selection.visible is None else {gpus.VISIBLE: selection.visible},
+            policy=loaded.policy.environment,
+            operator=operator.environment,
+        )
+        user_site = "" if identity else _user_site(python, environment)
+        problem = show_packages(own_home.path, user_site) if user_site else ""
+        protected = places.protected(pythons, own, home=home)
+        effective = enrich(
+            loaded.policy,
+            hardware,
+            runtime(
+                python,
+                executable=executable,
+                environment=composed,
+                workdir=workdir,
+                linked=linked,
+                protected=protected,
+                connection_file=connection_file,
+                private=private,
+                own_home=own_home,
+                user_site=user_site,
+                home=home,
+                identity_applied=identity is not None,
+                records=selection.records,
+                notices=(problem,) if problem else (),
+            ),
+            source=loaded.source.describe(),
+            selection=selection,
+            pinned=operator.baseline_conflicts,
+        )
+        exposed = places.exposures(effective.rules, protected)
+        overheard = () if encrypted else (unenforced.CONNECTION,)
+        effective = dataclasses.replace(
+            effective, notices=(*effective.notices, *exposed), unenforced=(*effective.unenforced, *overheard)
+        )
+        writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
+        _refuse_own_code(
+            loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
+        )
+        sources.refuse_writable_source(loaded.source, writable)
+        trust.refuse_writable_store(store, loaded.source, writable)
+        record: dict[str, Any] = {
+            "effective": effective.to_json(),
+            "kernel": {
+                "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+                "python": executable,
+                "workdir": workdir,
+            },
+        }
+        if identity is not None:
+            hand_over(private, uid=identity.uid, gid=identity.gid)
+        plan = LaunchPlan(
+            argv=(executable, *argv[1:]),
+            cwd=workdir,
+            environment=composed.values,
+            rules=tuple(
+                PlanRule(path=r.path, rights=r.rights, required=r.required, exact=r.origin is Origin.WORKDIR)
+                for r in effective.rules
+            ),
+            require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
+            record=record,
+            seccomp=system_calls.program,
+            seccomp_detail=system_calls.detail,
+            require_seccomp=operator.require_seccomp,
+            identity=identity,
+            keep_capabilities=_keep_capabilities(effective, identity),
+            proc=_proc(operator),
+        )
+        return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=claim)
+
+
+@contextlib.contextmanager
+def _released_on_error(claim: Claim | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if claim is not None:
+            claim.release()
+        raise
 
 
 def _keep_capabilities(effective: EffectivePolicy, identity: Identity | None) -> tuple[str, ...]:
@@ -260,19 +284,6 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
                 f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; take "
                 "narrower paths"
             )
-
-
-def _hardware(inventory: Inventory) -> Hardware:
-    """Return what discovery found as the policy zone, which knows no hardware, records it."""
-    return Hardware(
-        status=inventory.status.value,
-        detail=inventory.detail,
-        present=inventory.present,
-        driver_version=inventory.driver_version,
-        cuda_version=inventory.cuda_version,
-        gpus=tuple(GpuDevice(**dataclasses.asdict(gpu)) for gpu in inventory.gpus),
-        nodes=inventory.nodes,
-    )
 
 
 def trusted_environment(policy: Policy, workdir: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -19,11 +20,12 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
+from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server import places
-from openshell_kernel.server.environment import operators_environment
 from openshell_kernel.server.managers import forget_failed_start, root_folder
+from openshell_kernel.server.operator import Operator, checked
 from openshell_kernel.server.output import Output
-from openshell_kernel.server.planning import LAUNCHER, Operator, load_policy, make_plan
+from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.refusal_plan import refusal_plan
 from openshell_kernel.server.threads import in_thread
@@ -82,6 +84,20 @@ class OpenShellProvisioner(LocalProvisioner):
     environment = Dict(
         help="Environment variables for every kernel, as in the policy's jupyter.environment: {'pass': ['WANDB_*'], "
         "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
+    ).tag(config=True)
+    baseline_conflicts = Dict(
+        None,
+        allow_none=True,
+        help="What happens where a policy lists a path read-only that a baseline wants read-write, as in the policy's "
+        "jupyter.baseline_conflicts: {'mode': 'reject_unlisted', 'allow_promotion': ['/proc']}. A policy can be "
+        "stricter than this and never looser. Without it, the policy alone decides.",
+    ).tag(config=True)
+    gpu_claims = Unicode(
+        None,
+        allow_none=True,
+        help="Absolute path of the folder that records which running kernel holds which GPU. By default one that all "
+        "users of the machine share, /run/lock or /var/tmp; name one that is mounted into all of them where users' "
+        "servers run in containers. It must be writable for everybody, with the sticky bit (mode 1777).",
     ).tag(config=True)
     transport = Enum(
         ["ipc", "tcp"],
@@ -168,7 +184,7 @@ class OpenShellProvisioner(LocalProvisioner):
         """Return the traits as the planner takes them.
 
         Raises:
-            ConfigurationError: `environment` is wrong.
+            ConfigurationError: `environment`, `baseline_conflicts` or `gpu_claims` is wrong.
         """
         return Operator(
             policy=self.policy,
@@ -176,7 +192,11 @@ class OpenShellProvisioner(LocalProvisioner):
             require_seccomp=self.require_seccomp,
             allow_root_proc=self.allow_root_proc,
             discovery_timeout=self.discovery_timeout,
-            environment=operators_environment(self.environment),
+            environment=checked("environment", EnvironmentPolicy, self.environment),
+            baseline_conflicts=None
+            if self.baseline_conflicts is None
+            else checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts),
+            gpu_claims=_absolute("gpu_claims", self.gpu_claims),
         )
 
     @classmethod
@@ -231,13 +251,23 @@ class OpenShellProvisioner(LocalProvisioner):
             connection_file=self._manager.connection_file,
             private=self._private,
             encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
+            preferred_gpus=self._last.effective.selection.hold if self._last is not None else (),
         )
         self._log_decisions(planned.effective)
-        info = await self._start_launcher(planned, **kwargs)
-        self.cwd = workdir
-        if self.transport == "ipc":
-            await self._listening()
-        self._last = planned
+        try:
+            info = await self._start_launcher(planned, **kwargs)
+            self.cwd = workdir
+            if self.transport == "ipc":
+                await self._listening()
+        except BaseException:
+            if planned.claim is not None:
+                planned.claim.release()
+            raise
+        if planned.claim is not None:
+            # As long as the process lives, and no longer: it may end without anybody's cleaning up.
+            planned.claim.follow(cast("int", self.pid))
+        # A claim is not kept with it: what was held once says only what to prefer.
+        self._last = dataclasses.replace(planned, claim=None)
         return info
 
     async def _stand_in(self, last: Planned, error: Exception, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
@@ -346,6 +376,15 @@ class OpenShellProvisioner(LocalProvisioner):
                 promotion.origin.value,
                 promotion.reason,
             )
+        for conflict in effective.conflicts:
+            self.log.info(
+                "OpenShell: %s stays read-only, as the policy lists it; the %s wants it read-write: %s",
+                conflict.path,
+                conflict.origin.value,
+                conflict.reason,
+            )
+        if effective.selection.hold:
+            self.log.info("OpenShell: kernel %s holds GPU %s", self.kernel_id, ", ".join(effective.selection.devices))
         for skipped in effective.skipped:
             self.log.warning("OpenShell: %s is not granted (%s): %s", skipped.path, skipped.origin.value, skipped.why)
         for notice in effective.notices:
@@ -375,6 +414,12 @@ class OpenShellProvisioner(LocalProvisioner):
         if self._remove_private is not None:
             self._remove_private()
         self._private = None
+
+
+def _absolute(trait: str, path: str | None) -> str | None:
+    if path is not None and not os.path.isabs(path):
+        raise ConfigurationError(f"OpenShellProvisioner.{trait}: {path!r} is a relative path; write an absolute one")
+    return path
 
 
 def _encrypts(spec: KernelSpec) -> bool:

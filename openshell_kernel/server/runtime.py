@@ -38,12 +38,14 @@ def runtime(
     user_site: str,
     home: str,
     identity_applied: bool = False,
+    records: Iterable[str] = (),
     notices: tuple[str, ...] = (),
 ) -> Runtime:
     """Collect what the kernel needs.
 
     `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
     kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
+    `records` are the folders that tell who holds which GPU.
     """
     values = environment.values
     imports = () if interpreter is None else _imports(interpreter, values, user_site)
@@ -66,6 +68,7 @@ def runtime(
             baseline.reading(executable, "the kernel's program", required=True),
             *granted,
             *certificates,
+            *(baseline.data(folder, "who holds which GPU: %policy gpus shows it") for folder in records),
             *baseline.SYSTEM,
         ),
         workdir=workdir,

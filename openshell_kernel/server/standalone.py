@@ -47,7 +47,8 @@ def _start(argv: list[str]) -> None:
     workdir = os.path.realpath(".")
     private = PrivateFolder()
     # Made before anything can fail: whatever becomes of this process, the folder goes away with it.
-    _leave_janitor(private, trusted_environment(loaded.policy, workdir))
+    trusted = trusted_environment(loaded.policy, workdir)
+    _leave_janitor(str(private.path), trusted)
     planned = asyncio.run(
         make_plan(
             loaded,
@@ -62,6 +63,8 @@ def _start(argv: list[str]) -> None:
             private=private,
         )
     )
+    if planned.claim is not None:
+        _leave_janitor(planned.claim.path, trusted, keep=(planned.claim.fd,))
     plan = os.memfd_create("openshell-plan", 0)
     with open(plan, "wb", closefd=False) as stream:
         stream.write(planned.plan.to_bytes())
@@ -113,8 +116,10 @@ def _connection_file(argv: list[str]) -> str:
     return path
 
 
-def _leave_janitor(private: PrivateFolder, environment: dict[str, str]) -> None:
-    """Leave a process behind that removes the private folder when this process, by then the kernel, has ended.
+def _leave_janitor(path: str, environment: dict[str, str], *, keep: tuple[int, ...] = ()) -> None:
+    """Leave a process behind that removes a path when this process, by then the kernel, has ended.
+
+    Until then it keeps descriptors open, and with them their locks.
 
     It is nobody's child, so that ipykernel, which ends its children at shutdown, does not end it too early.
     """
@@ -132,12 +137,13 @@ def _leave_janitor(private: PrivateFolder, environment: dict[str, str]) -> None:
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in (0, 1, 2, kernel):
+        if fd not in (0, 1, 2, kernel, *keep):
             # The descriptor of the listing itself is in the list, and closed by now.
             with contextlib.suppress(OSError):
                 os.close(fd)
-    os.set_inheritable(kernel, True)
-    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), str(private.path)]
+    for fd in (kernel, *keep):
+        os.set_inheritable(fd, True)
+    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), path]
     os.execve(sys.executable, janitor, environment)  # noqa: S606 - no shell is wanted
 
 

@@ -33,11 +33,22 @@ def gpu(
     name: str = "NVIDIA H100 80GB HBM3",
     memory: int = 80 << 30,
     pci: str = "",
+    used: int = 0,
+    busy: int = 0,
+    mig: bool | None = None,
 ) -> str:
-    """Return the directive for one GPU; the first is NVML's GPU 0, whatever its minor."""
+    """Return the directive for one GPU; the first is NVML's GPU 0, whatever its minor. `mig` None: it has no MIG."""
     uuid = uuid or f"GPU-00000000-0000-0000-0000-{minor:012d}"
     pci = pci or f"00000000:{0x60 + minor:02X}:00.0"
-    return f"gpu minor={minor} uuid={uuid} memory={memory} pci={pci} name={name}"
+    mode = "" if mig is None else f"mig={mig:d} "
+    return f"gpu minor={minor} uuid={uuid} memory={memory} used={used} busy={busy} pci={pci} {mode}name={name}"
+
+
+def mig_device(gpu_instance: int, compute_instance: int = 0, *, uuid: str = "", name: str = "", busy: int = 0) -> str:
+    """Return the directive for one MIG device of the GPU before it."""
+    uuid = uuid or f"MIG-00000000-0000-0000-0000-{gpu_instance:08d}{compute_instance:04d}"
+    name = name or "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    return f"mig gi={gpu_instance} ci={compute_instance} uuid={uuid} memory={5 << 30} used=0 busy={busy} name={name}"
 
 
 def calls(folder: Path, function: str) -> int:

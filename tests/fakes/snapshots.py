@@ -14,6 +14,7 @@ from openshell_kernel.policy.effective import (
     Conflict,
     EffectivePolicy,
     GpuDevice,
+    GpuSelection,
     Hardware,
     Origin,
     Promotion,
@@ -131,6 +132,12 @@ def rich_policy() -> EffectivePolicy:
                 for i in range(2)
             ),
             nodes=("/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm"),
+        ),
+        selection=GpuSelection(
+            granted=True,
+            devices=("0", "1"),
+            visible="GPU-00000000,GPU-00000001",
+            nodes=("/dev/nvidia0", "/dev/nvidia1"),
         ),
         declared={
             "version": 1,

@@ -3,7 +3,8 @@
  * It reads "gpus.conf" beside itself, one directive a line:
  *   driver 580.65.06            what the driver's version is
  *   cuda 13000                  what CUDA's version is
- *   gpu minor=3 uuid=GPU-x memory=1024 pci=00000000:65:00.0 name=the rest of the line
+ *   gpu minor=3 uuid=GPU-x memory=1024 used=0 busy=0 pci=00000000:65:00.0 mig=1 name=the rest of the line
+ *   mig gi=1 ci=0 uuid=MIG-x memory=1024 name=the rest of the line    one MIG device of the GPU above
  *   count 3                     what is counted, however many GPUs follow
  *   fail FUNCTION CODE [INDEX]  a call returns an error, for one GPU or for all
  *   hang FUNCTION               a call never returns
@@ -20,13 +21,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, MOST_GPUS = 64, LINE = 512 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, MOST_GPUS = 64, MOST_MIG = 8, LINE = 512 };
 
+/* A GPU, or a MIG device, which has the index of its GPU. */
 struct gpu {
-    unsigned index, minor;
-    unsigned long long memory;
+    unsigned index, minor, busy, gpu_instance, compute_instance;
+    int divided;
+    unsigned long long memory, used;
     char uuid[96], pci[32], name[96];
+    struct gpu *parts[MOST_MIG];
 };
+struct utilization { unsigned gpu, memory; };
 struct memory { unsigned long long total, free, used; };
 struct pci {
     char bus_id_legacy[16];
@@ -34,8 +39,8 @@ struct pci {
     char bus_id[32];
 };
 
-static struct gpu gpus[MOST_GPUS];
-static unsigned present, counted;
+static struct gpu gpus[MOST_GPUS], mig_devices[MOST_GPUS * MOST_MIG];
+static unsigned present, counted, mig_present;
 static int cuda = 13000;
 static char driver[80] = "580.65.06";
 
@@ -57,20 +62,48 @@ static void field(const char *line, const char *key, char *value, size_t size)
         snprintf(value, size, "%.*s", (int)strcspn(found + strlen(key), " \n"), found + strlen(key));
 }
 
-static void add_gpu(const char *line)
+static unsigned long long number(const char *line, const char *key)
 {
-    struct gpu *gpu = &gpus[present];
-    char minor[16] = "0", memory[32] = "0";
-    gpu->index = present++;
-    field(line, "minor=", minor, sizeof minor);
-    field(line, "memory=", memory, sizeof memory);
+    char value[32] = "0";
+    field(line, key, value, sizeof value);
+    return strtoull(value, NULL, 10);
+}
+
+static void describe(struct gpu *gpu, const char *line)
+{
+    gpu->memory = number(line, "memory=");
+    gpu->used = number(line, "used=");
+    gpu->busy = (unsigned)number(line, "busy=");
     field(line, "uuid=", gpu->uuid, sizeof gpu->uuid);
-    field(line, "pci=", gpu->pci, sizeof gpu->pci);
-    gpu->minor = (unsigned)atoi(minor);
-    gpu->memory = strtoull(memory, NULL, 10);
     const char *name = strstr(line, "name=");
     if (name)
         snprintf(gpu->name, sizeof gpu->name, "%.*s", (int)strcspn(name + 5, "\n"), name + 5);
+}
+
+static void add_gpu(const char *line)
+{
+    struct gpu *gpu = &gpus[present];
+    memset(gpu, 0, sizeof *gpu);
+    gpu->index = present++;
+    gpu->minor = (unsigned)number(line, "minor=");
+    gpu->divided = strstr(line, " mig=") ? (int)number(line, " mig=") : -1;
+    field(line, "pci=", gpu->pci, sizeof gpu->pci);
+    describe(gpu, line);
+}
+
+static void add_mig_device(const char *line)
+{
+    struct gpu *device = &mig_devices[mig_present++], *parent = &gpus[present - 1];
+    memset(device, 0, sizeof *device);
+    device->index = parent->index;
+    device->gpu_instance = (unsigned)number(line, " gi=");
+    device->compute_instance = (unsigned)number(line, " ci=");
+    describe(device, line);
+    for (int i = 0; i < MOST_MIG; i++)
+        if (!parent->parts[i]) {
+            parent->parts[i] = device;
+            break;
+        }
 }
 
 /* Do what the directives say of a function and a GPU; return its error code. */
@@ -126,13 +159,15 @@ int nvmlInitWithFlags(unsigned flags)
     char line[LINE];
     int count = -1;
     FILE *file = beside("gpus.conf", "r");
-    present = 0;
+    present = mig_present = 0;
     while (fgets(line, sizeof line, file)) {
         sscanf(line, "driver %79s", driver);
         sscanf(line, "cuda %d", &cuda);
         sscanf(line, "count %d", &count);
         if (!strncmp(line, "gpu ", 4) && present < MOST_GPUS)
             add_gpu(line);
+        if (!strncmp(line, "mig ", 4) && present)
+            add_mig_device(line);
     }
     fclose(file);
     counted = count < 0 ? present : (unsigned)count;
@@ -193,8 +228,9 @@ int nvmlDeviceGetName(struct gpu *gpu, char *value, unsigned size)
 
 int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory *value)
 {
-    value->total = value->free = gpu->memory;
-    value->used = 0;
+    value->total = gpu->memory;
+    value->used = gpu->used;
+    value->free = gpu->memory - gpu->used;
     return called(__func__, gpu);
 }
 
@@ -202,5 +238,45 @@ int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci *value)
 {
     memset(value, 0, sizeof *value);
     snprintf(value->bus_id, sizeof value->bus_id, "%s", gpu->pci);
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetUtilizationRates(struct gpu *gpu, struct utilization *value)
+{
+    value->gpu = gpu->busy;
+    value->memory = 0;
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending)
+{
+    *current = *pending = gpu->divided > 0;
+    int result = called(__func__, gpu);
+    return result || gpu->divided >= 0 ? result : NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(struct gpu *gpu, unsigned *value)
+{
+    *value = MOST_MIG;
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *gpu, unsigned index, struct gpu **value)
+{
+    if (index >= MOST_MIG || !gpu->parts[index])
+        return NOT_FOUND;
+    *value = gpu->parts[index];
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetGpuInstanceId(struct gpu *gpu, unsigned *value)
+{
+    *value = gpu->gpu_instance;
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetComputeInstanceId(struct gpu *gpu, unsigned *value)
+{
+    *value = gpu->compute_instance;
     return called(__func__, gpu);
 }

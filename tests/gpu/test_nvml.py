@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from fakes import nvml as fake
 
-from openshell_kernel.gpu import discovery, nvml
-from openshell_kernel.gpu.inventory import Gpu, Inventory, Status
+from openshell_kernel.gpu import discovery
+from openshell_kernel.gpu.inventory import Answer, Gpu, Load, MigDevice, Status
 
 TWO_GPUS = (fake.gpu(3, pci="00000000:65:00.0"), fake.gpu(0, name="NVIDIA L4", memory=24 << 30, pci="00010000:0A:00.1"))
 FIRST = Gpu(
@@ -37,12 +37,24 @@ INIT = "nvmlInitWithFlags"
 LONG = 60.0
 
 
+@dataclass
+class Found:
+    """What was discovered: NVML's answer and the device nodes."""
+
+    answer: Answer
+    nodes: tuple[str, ...]
+
+    def __getattr__(self, name):
+        return getattr(self.answer, name)
+
+
 def discover(library, root, *directives, **arguments):
     """Ask a library that follows these directives, past any answer of another test."""
     if directives:
         fake.configure(library, *directives)
     arguments = {"timeout": LONG, "cache": discovery.Cache(), **arguments}
-    return asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
+    found = asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
+    return Found(found.answer, found.surroundings.nodes)
 
 
 def has_no_children():
@@ -54,20 +66,11 @@ def has_no_children():
 
 
 def test_gpus_are_told_with_versions_and_nodes(library, root):
-    assert discover(library, root, "driver 570.86.15", "cuda 12080", *TWO_GPUS) == Inventory(
-        status=Status.OK,
-        detail="2 GPUs",
-        driver_version="570.86.15",
-        cuda_version="12.8",
-        gpus=(FIRST, SECOND),
-        nodes=NODES,
+    found = discover(library, root, "driver 570.86.15", "cuda 12080", *TWO_GPUS)
+    assert found.nodes == NODES
+    assert found.answer == Answer(
+        status=Status.OK, detail="2 GPUs", driver_version="570.86.15", cuda_version="12.8", gpus=(FIRST, SECOND)
     )
-
-
-def test_the_public_function_finds_the_same(library, root):
-    fake.configure(library, *TWO_GPUS)
-    found = asyncio.run(nvml.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, timeout=LONG))
-    assert (found.status, found.cuda_version, found.gpus) == (Status.OK, "13.0", (FIRST, SECOND))
 
 
 def test_without_a_library_the_nodes_still_count(tmp_path, root):
@@ -76,7 +79,7 @@ def test_without_a_library_the_nodes_still_count(tmp_path, root):
     found = discover(folder, root)
     if found.status is not Status.NO_LIBRARY:
         pytest.skip("this machine has an NVIDIA driver library of its own")
-    assert (found.gpus, found.nodes, found.present) == ((), NODES, True)
+    assert (found.gpus, found.nodes) == ((), NODES)
     assert "install the NVIDIA driver" in found.detail
 
 
@@ -94,13 +97,13 @@ def test_without_a_library_the_nodes_still_count(tmp_path, root):
 def test_an_error_of_nvml_is_a_status_with_its_remedy(library, root, function, code, expected):
     status, remedy = expected
     found = discover(library, root, f"fail {function} {code}", *TWO_GPUS)
-    assert (found.status, found.gpus, found.nodes, found.present) == (status, (), NODES, True)
+    assert (found.status, found.gpus, found.nodes) == (status, (), NODES)
     assert remedy in found.detail
 
 
 def test_a_lost_gpu_keeps_its_index_and_does_not_hide_the_others(library, root):
     found = discover(library, root, "fail nvmlDeviceGetHandleByIndex_v2 15 0", *TWO_GPUS)
-    assert (found.status, found.gpus) == (Status.INCOMPLETE, (Gpu(index=0), SECOND))
+    assert (found.status, found.gpus) == (Status.INCOMPLETE, (Gpu(index=0, fault="GPU is lost"), SECOND))
     assert "GPU 0: GPU is lost" in found.detail
 
 
@@ -125,7 +128,8 @@ def test_a_lost_gpu_keeps_its_index_and_does_not_hide_the_others(library, root):
 def test_a_field_that_cannot_be_told_is_none_and_the_rest_stays(library, root, function, field, outcome):
     code, status = outcome
     found = discover(library, root, f"fail {function} {code} 1", *TWO_GPUS)
-    assert (found.status, found.gpus) == (status, (FIRST, replace(SECOND, **{field: None})))
+    fault = None if status is Status.OK else "GPU is lost"
+    assert (found.status, found.gpus) == (status, (FIRST, replace(SECOND, **{field: None}, fault=fault)))
 
 
 @pytest.mark.parametrize("function", ["nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2"])
@@ -170,7 +174,7 @@ def test_a_driver_without_gpus_says_so(library, root):
 @pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID"])
 def test_a_call_that_hangs_ends_in_a_status_and_leaves_no_process(library, root, function):
     found = discover(library, root, f"hang {function}", *TWO_GPUS, timeout=0.5)
-    assert (found.status, found.nodes, found.present) == (Status.TIMEOUT, NODES, True)
+    assert (found.status, found.nodes) == (Status.TIMEOUT, NODES)
     assert "0.5 s" in found.detail
     assert has_no_children()
 
@@ -185,7 +189,7 @@ def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
             )
         )
         await asyncio.sleep(0)
-        return asking.done(), await asking
+        return asking.done(), (await asking).answer
 
     done, found = asyncio.run(both())
     assert (done, found.status) == (False, Status.TIMEOUT)
@@ -194,7 +198,7 @@ def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
 def test_a_child_that_nobody_waits_for_ends_by_itself(library):
     fake.configure(library, f"hang {INIT}")
     orphan = subprocess.run(
-        [*discovery.COMMAND, "0.2"],
+        [*discovery.COMMAND, "gpus", "0.2"],
         env={"LD_LIBRARY_PATH": str(library)},
         capture_output=True,
         check=False,
@@ -312,7 +316,7 @@ def test_trouble_that_may_pass_is_looked_at_again(library, root, trouble):
 def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
     """Asking can load the driver, which makes nodes: the answer tells them and the next caller asks again."""
     node, cache = root / "dev/nvidia9", discovery.Cache()
-    answer = json.dumps(Inventory(status=Status.OK, detail="").to_json())
+    answer = json.dumps(Answer(status=Status.OK, detail="").to_json())
     code = f"print({answer!r}); open({str(node)!r}, 'a'); open({str(root / 'asked')!r}, 'a').write('x')"
     command = (sys.executable, "-I", "-c", code)
     found = [discover(library, root, cache=cache, command=command) for _ in range(3)]
@@ -334,7 +338,7 @@ def test_all_who_ask_at_once_in_any_loop_share_one_child(library, root):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [inventory.gpus for inventory in found] == [(FIRST, SECOND)] * 9
+    assert [inventory.answer.gpus for inventory in found] == [(FIRST, SECOND)] * 9
     assert fake.calls(library, INIT) == 1
 
 
@@ -351,17 +355,64 @@ def test_who_stops_waiting_does_not_stop_the_others(library, root):
 
     cancelled, found = asyncio.run(one_gives_up())
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert found.gpus == (FIRST, SECOND)
+    assert found.answer.gpus == (FIRST, SECOND)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "present"),
-    [
-        pytest.param(("/dev/nvidiactl",), True, id="the control node"),
-        pytest.param(("/dev/dxg",), True, id="WSL2"),
-        pytest.param(("/dev/nvidia0", "/dev/nvidia-uvm"), False, id="no control node: the driver cannot be used"),
-        pytest.param((), False, id="nothing"),
-    ],
+MIG_GPU = (
+    fake.gpu(0, mig=True),
+    fake.mig_device(1, uuid="MIG-a"),
+    fake.mig_device(2, 1, uuid="MIG-b", name="MIG 2c.3g.20gb"),
+    fake.gpu(1, mig=False),
 )
-def test_presence_is_decided_by_nodes_as_in_openshell(nodes, present):
-    assert Inventory(status=Status.ERROR, detail="", nodes=nodes).present is present
+
+
+def test_mig_devices_are_told_with_their_instances(library, root):
+    divided, whole = discover(library, root, *MIG_GPU).gpus
+    assert (divided.mig, whole.mig, whole.mig_devices) == (True, False, ())
+    assert divided.mig_devices == (
+        MigDevice(
+            index=0,
+            uuid="MIG-a",
+            name="NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+            memory=5 << 30,
+            gpu_instance=1,
+            compute_instance=0,
+        ),
+        MigDevice(
+            index=1, uuid="MIG-b", name="MIG 2c.3g.20gb", memory=5 << 30, gpu_instance=2, compute_instance=1
+        ),
+    )
+
+
+def test_a_change_of_mig_instances_is_looked_at_again(library, root):
+    cache = discovery.Cache()
+    assert discover(library, root, *MIG_GPU[:2], cache=cache).gpus[0].mig_devices[1:] == ()
+    (root / "proc/driver/nvidia/capabilities/gpu0/mig/gi2").mkdir(parents=True)
+    assert len(discover(library, root, *MIG_GPU, cache=cache).gpus[0].mig_devices) == 2
+
+
+def loads(library, *directives, **arguments):
+    fake.configure(library, *directives)
+    environ = {"LD_LIBRARY_PATH": str(library)}
+    return asyncio.run(discovery.loads(environ=environ, **{"timeout": LONG, **arguments}))
+
+
+def test_the_load_is_told_by_uuid_for_gpus_and_mig_devices(library):
+    found = loads(
+        library,
+        fake.gpu(0, uuid="GPU-a", used=7, busy=40, mig=True),
+        fake.mig_device(1, uuid="MIG-a", busy=3),
+        fake.gpu(1, uuid="GPU-b", used=9),
+    )
+    assert found == {"GPU-a": Load(memory=7, busy=40), "MIG-a": Load(busy=3), "GPU-b": Load(memory=9)}
+
+
+@pytest.mark.parametrize("trouble", [f"hang {INIT}", f"crash {INIT}", f"fail {INIT} 999", f"quit {INIT}"])
+def test_without_an_answer_no_load_is_told(library, trouble):
+    assert loads(library, trouble, *TWO_GPUS, timeout=0.5) == {}
+    assert has_no_children()
+
+
+def test_the_load_is_not_remembered(library):
+    assert loads(library, fake.gpu(0, uuid="GPU-a", busy=1))["GPU-a"].busy == 1
+    assert loads(library, fake.gpu(0, uuid="GPU-a", busy=2))["GPU-a"].busy == 2

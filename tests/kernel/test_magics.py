@@ -212,7 +212,7 @@ def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_all
     ("cell", "message"),
     [
         ("%policy shwo", "did you mean 'show'?"),
-        ("%policy xyzzy", "there is: show, env, why, help"),
+        ("%policy xyzzy", "there is: show, env, gpus, why, help"),
         ("%policy show --jsn", "did you mean '--json'?"),
         ("%policy show --json --yaml", "one format at a time"),
         ("%policy env PATH", "takes no argument"),
@@ -300,7 +300,7 @@ def completed(shell, typed):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("%policy ", {"%policy show", "%policy env", "%policy why", "%policy help"}),
+        ("%policy ", {"%policy show", "%policy env", "%policy gpus", "%policy why", "%policy help"}),
         ("%policy sh", {"%policy show"}),
         ("policy sh", {"policy show"}),
         ("%policy show --", {"%policy show --json", "%policy show --yaml"}),
@@ -348,4 +348,4 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
         "openshell_kernel.kernel.magics",
         "openshell_kernel.kernel.memfd",
     ]
-    assert magics.HELP.count("\n") == 5
+    assert magics.HELP.count("\n") == 7

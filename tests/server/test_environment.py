@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from openshell_kernel.errors import ConfigurationError
 from openshell_kernel.policy.model import SERVER_TOKENS, EnvironmentPolicy
-from openshell_kernel.server.environment import compose, looks_secret, operators_environment, redirections
+from openshell_kernel.server.environment import compose, looks_secret, redirections
+from openshell_kernel.server.operator import checked
 
 REDIRECTED = redirections("/homes/project-1", temporary="/private/tmp", runtime="/private/run")
 CACHES = (
@@ -27,11 +28,12 @@ CACHES = (
 )
 
 
-def composed(server, *, kernelspec=(), policy=None, operator=None):
+def composed(server, *, kernelspec=(), selected=None, policy=None, operator=None):
     return compose(
         server,
         kernelspec=kernelspec,
         redirected=REDIRECTED,
+        selected=selected or {},
         policy=EnvironmentPolicy.model_validate(policy or {}),
         operator=EnvironmentPolicy.model_validate(operator or {}),
     )
@@ -146,7 +148,7 @@ def test_not_even_the_kernelspec_passes_a_token_of_the_server():
 )
 def test_a_mistake_of_the_operator_is_told_in_words(value, message):
     with pytest.raises(ConfigurationError, match="OpenShellProvisioner") as caught:
-        operators_environment(value)
+        checked("environment", EnvironmentPolicy, value)
     assert message in str(caught.value)
 
 
@@ -175,3 +177,18 @@ def test_every_variable_of_the_server_is_accounted_for_and_no_token_passes(serve
     assert not set(record.withheld) & set(found.values)
     assert not SERVER_TOKENS & set(found.values)
     assert not [name for name in record.passed if looks_secret(name) and name not in patterns]
+
+
+def test_the_selected_gpus_replace_what_the_server_and_its_kernelspec_say_of_them():
+    found = composed(
+        {"CUDA_VISIBLE_DEVICES": "0"}, kernelspec=["CUDA_VISIBLE_DEVICES"], selected={"CUDA_VISIBLE_DEVICES": "GPU-1"}
+    )
+    assert found.values["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert "CUDA_VISIBLE_DEVICES" in found.record.added
+
+
+def test_what_the_policy_sets_beats_the_selected_gpus():
+    found = composed(
+        {}, selected={"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}, policy={"set": {"CUDA_VISIBLE_DEVICES": "GPU-2"}}
+    )
+    assert found.values["CUDA_VISIBLE_DEVICES"] == "GPU-2"

@@ -1,0 +1,30 @@
+"""The driver's own device nodes: one for each GPU, named by its minor, and those for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openshell_kernel.gpu.tree import Tree
+
+# The GPUs' nodes have a number, and no other has; bare /dev/nvidia is none.
+_NAMES = r"nvidia[0-9]+|nvidiactl|nvidia-uvm|nvidia-uvm-tools|nvidia-modeset"
+
+
+def nodes(tree: Tree) -> tuple[str, ...]:
+    """Return the GPUs' nodes and the control nodes, in natural order."""
+    return tree.devices("/dev", _NAMES)
+
+
+def signature(tree: Tree) -> tuple[object, ...]:
+    """Return a value that changes when nodes, their permissions, the driver or its set of GPUs change.
+
+    It asks the kernel only, never a GPU: it cannot hang and does not wake one.
+    """
+    found = []
+    for path in nodes(tree):
+        status = tree.status(path)
+        found.append((path, status and (status.st_dev, status.st_ino, status.st_ctime_ns)))
+    # A module that was loaded again is a new folder of sysfs.
+    module = tree.status("/sys/module/nvidia")
+    return (*found, module and module.st_ino, *tree.names("/proc/driver/nvidia/gpus"))

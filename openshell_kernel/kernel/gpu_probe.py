@@ -1,0 +1,125 @@
+"""The program that tries the GPUs of its own sandbox: `python -I -m openshell_kernel.kernel.gpu_probe DEVICES NODES`.
+
+A process of its own, because CUDA stays in a process once it is there, and can crash or hang. DEVICES is the number of
+devices that CUDA should see, or `-` where it is not known; NODES are device nodes. It prints one JSON object for each
+step, as it goes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from openshell_kernel.kernel.cuda import LIBRARY, Cuda, CudaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_NVML = "libnvidia-ml.so.1"
+_MANUAL = "see %policy gpus for what was given, and the policy's jupyter.gpu for what was asked for"
+_NVML_HINTS = {
+    4: "NVML needs reading and writing of /dev/nvidiactl and /run/nvidia-persistenced",
+    9: "no driver is loaded: run modprobe nvidia outside",
+    18: "library and driver differ in their versions: restart the machine",
+}
+_CUDA_HINTS = {
+    100: f"no GPU's device node is granted, or CUDA_VISIBLE_DEVICES names none: {_MANUAL}",
+    304: "CUDA could not write /proc/<pid>/task/<tid>/comm, or not open /dev/nvidia-uvm-tools: /proc has to be "
+    "read-write (list it in read_write, or take it out of jupyter.baseline_conflicts)",
+    801: "on a Jetson, /sys/devices/soc0 and /sys/module/tegra_fuse have to be readable",
+    802: "the machine's NVSwitches are not ready: see whether nvidia-fabricmanager runs outside",
+    803: "library and driver differ in their versions: restart the machine",
+    46: "another process uses this GPU exclusively: see nvidia-smi -q -d COMPUTE outside",
+    999: "/dev/nvidia-uvm is missing or not granted: run nvidia-modprobe -u -c 0 outside, and look at %policy why "
+    "/dev/nvidia-uvm",
+    3: "/dev/nvidia-uvm is missing or not granted: run nvidia-modprobe -u -c 0 outside",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Try everything; later steps do not depend on earlier ones unless they must."""
+    expected = None if argv[0] == "-" else int(argv[0])
+    _try("NVML starts", _nvml)
+    _try("a thread's name is written in /proc", _comm)
+    for node in argv[1:]:
+        _try(f"{node} opens", lambda node=node: _open(node))  # type: ignore[misc]
+    cuda = _try(f"{LIBRARY} loads", Cuda)
+    if not isinstance(cuda, Cuda) or not _try("cuInit", cuda.start, shown=lambda _: f"CUDA {cuda.version()}"):
+        return 1
+    _try("CUDA sees the GPUs", lambda: _count(cuda, expected), shown=lambda number: f"{number}")
+    for index in range(cuda.count()):
+        _try(f"GPU {index} adds two vectors", lambda index=index: _add(cuda, index), shown=str)  # type: ignore[misc]
+    return 0
+
+
+def _try(step: str, function: Callable[[], object], *, shown: Callable[[object], str] = lambda _: "") -> object:
+    """Do one step and say how it went; return what it gave, True instead of None, False after an error."""
+    try:
+        result = function()
+        _say(step, ok=True, detail=shown(result))
+    except _StepError as error:
+        _say(step, ok=False, detail=str(error), hint=error.hint)
+        return False
+    except CudaError as error:
+        _say(step, ok=False, detail=str(error), hint=_CUDA_HINTS.get(error.code, _MANUAL))
+        return False
+    except OSError as error:
+        refused = error.errno in (errno.EACCES, errno.EPERM)
+        hint = f"no rule of the policy grants it, or its mode refuses this user: {_MANUAL}" if refused else ""
+        _say(step, ok=False, detail=str(error), hint=hint)
+        return False
+    except (ValueError, AttributeError) as error:
+        _say(step, ok=False, detail=str(error))
+        return False
+    return True if result is None else result
+
+
+class _StepError(Exception):
+    def __init__(self, text: str, hint: str) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+def _say(step: str, *, ok: bool, detail: str = "", hint: str = "") -> None:
+    sys.stdout.write(json.dumps({"step": step, "ok": ok, "detail": detail, "hint": hint}) + "\n")
+    sys.stdout.flush()
+
+
+def _nvml() -> None:
+    code = ctypes.CDLL(_NVML).nvmlInitWithFlags(0)
+    if code != 0:
+        raise _StepError(f"nvmlInit returned {code}", _NVML_HINTS.get(code, _MANUAL))
+
+
+def _comm() -> None:
+    try:
+        with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w", encoding="ascii") as stream:
+            stream.write("gpu-probe")
+    except OSError as error:
+        raise _StepError(str(error), _CUDA_HINTS[304]) from None
+
+
+def _open(node: str) -> None:
+    os.close(os.open(node, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+
+
+def _count(cuda: Cuda, expected: int | None) -> int:
+    number = cuda.count()
+    if expected is not None and number != expected:
+        raise _StepError(f"{number}, and this kernel was given {expected}", _CUDA_HINTS[100])
+    return number
+
+
+def _add(cuda: Cuda, index: int) -> str:
+    name = cuda.name(index)
+    cuda.add_vectors(index)
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
