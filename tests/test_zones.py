@@ -29,7 +29,7 @@ ZONES = {
     "sandbox": ("errors", "sandbox"),
     "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
     "server": ("errors", "server", "policy", "gpu", "sandbox.plan"),
-    "cli": ("errors", "policy", "server.places"),
+    "cli": ("errors", "policy", "server.places", "server.gpu_check", "server.gpu_table"),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {

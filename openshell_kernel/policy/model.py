@@ -67,9 +67,8 @@ _SHOWN = 80
 
 _DEVICE = re.compile(
     r"[0-9]{1,4}(:[0-9]{1,4})?"  # NVML's index of a GPU, and of a MIG device on it
-    r"|GPU-[0-9A-Fa-f-]{4,36}"
-    r"|MIG-[0-9A-Fa-f-]{4,36}"
-    r"|MIG-GPU-[0-9A-Fa-f-]{36}/[0-9]{1,3}/[0-9]{1,3}"  # before driver 470
+    r"|(?i:GPU|MIG)-[0-9A-Fa-f-]{4,36}"
+    r"|(?i:MIG-GPU)-[0-9A-Fa-f-]{36}/[0-9]{1,3}/[0-9]{1,3}"  # before driver 470
     r"|([0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]"  # PCI
 )
 

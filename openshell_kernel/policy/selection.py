@@ -174,10 +174,11 @@ class _Choice:
                 for holder in self._held
                 if (names := [f"GPU {unit.label}" for unit in usable if unit.uuid in holder.uuids])
             )
-            asked = f"the policy asks for {count}, and {len(chosen)} of {len(usable)} usable are free{held}"
+            left_out = "".join(f"; {notice}" for notice in self._notices)
+            asked = f"the policy asks for {count}, and {len(chosen)} of {len(usable)} usable are free{held}{left_out}"
             if self._required:
                 self._refuse(asked)
-            self._notices.append(f"not all GPUs are given that were asked for: {asked}")
+            self._notices = [f"not all GPUs are given that were asked for: {asked}"]
         return [unit for unit in self._units if unit in chosen]
 
     def _rank(self, unit: _Unit) -> tuple[bool, tuple[float, float]]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
-_SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
+SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
 _NAME = "openshell-gpu"
 _LARGEST_RECORD = 1 << 16
 _LOCK_SECONDS = 10.0
@@ -85,12 +85,13 @@ class Claim:
 class Registry:
     """The records of one machine.
 
-    `folder` is where they are kept; by default one that all users of the machine share, and that cannot be found out
-    anew by each of them: the first of a few that everybody may write.
+    `folder` is where they are kept; by default the first of the `shared` ones that everybody may write, which is the
+    same for all users of the machine.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, folder: str | None = None, *, shared: Sequence[str] = SHARED_FOLDERS) -> None:
         self._folder = folder
+        self._shared = tuple(shared)
 
     @property
     def folder(self) -> str:
@@ -101,13 +102,13 @@ class Registry:
         """
         if self._folder is not None:
             return self._folder
-        for candidate in _SHARED_FOLDERS:
+        for candidate in self._shared:
             with contextlib.suppress(OSError):
                 status = os.lstat(candidate)
                 if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o1777 == 0o1777 and status.st_uid == 0:  # noqa: PLR2004 - an octal mode
                     return candidate
         raise ConfigurationError(
-            f"no folder for the records of who holds which GPU: {' and '.join(_SHARED_FOLDERS)} are not open to all "
+            f"no folder for the records of who holds which GPU: {' and '.join(self._shared)} are not open to all "
             "users; name one with c.OpenShellProvisioner.gpu_claims"
         )
 

@@ -86,11 +86,9 @@ class OpenShellProvisioner(LocalProvisioner):
         "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
     ).tag(config=True)
     baseline_conflicts = Dict(
-        None,
-        allow_none=True,
         help="What happens where a policy lists a path read-only that a baseline wants read-write, as in the policy's "
         "jupyter.baseline_conflicts: {'mode': 'reject_unlisted', 'allow_promotion': ['/proc']}. A policy can be "
-        "stricter than this and never looser. Without it, the policy alone decides.",
+        "stricter than this and never looser. Where this is empty, the policy alone decides.",
     ).tag(config=True)
     gpu_claims = Unicode(
         None,
@@ -193,9 +191,9 @@ class OpenShellProvisioner(LocalProvisioner):
             allow_root_proc=self.allow_root_proc,
             discovery_timeout=self.discovery_timeout,
             environment=checked("environment", EnvironmentPolicy, self.environment),
-            baseline_conflicts=None
-            if self.baseline_conflicts is None
-            else checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts),
+            baseline_conflicts=checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts)
+            if self.baseline_conflicts
+            else None,
             gpu_claims=_absolute("gpu_claims", self.gpu_claims),
         )
 

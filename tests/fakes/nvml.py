@@ -1,4 +1,4 @@
-"""A driver library that stands in for NVIDIA's: compiled from tests/gpu/fake_nvml.c, told by a file beside it."""
+"""Driver libraries that stand in for NVIDIA's: compiled from C, told what to answer by files beside them."""
 
 import shutil
 import subprocess
@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "gpu" / "fake_nvml.c"
-NAME = "libnvidia-ml.so.1"
+NVML = (Path(__file__).with_name("fake_nvml.c"), "libnvidia-ml.so.1")
+CUDA = (Path(__file__).with_name("fake_cuda.c"), "libcuda.so.1")
 
 
-def build(folder: Path) -> Path:
-    """Compile the library into a folder; return the folder, for LD_LIBRARY_PATH. `configure` it before its use."""
+def build(folder: Path, source: Path = NVML[0], name: str = NVML[1]) -> Path:
+    """Compile a library into a folder; return the folder, for LD_LIBRARY_PATH. `configure` it before its use."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler (cc): the fake driver library cannot be built")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{NAME}", "-o"]
-    subprocess.run([*command, folder / NAME, SOURCE, "-ldl"], check=True)
+    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{name}", "-o"]
+    subprocess.run([*command, folder / name, source, "-ldl"], check=True)
+    return folder
+
+
+def build_cuda(folder: Path, *directives: str) -> Path:
+    """Compile libcuda.so.1 into a folder and say how it behaves; fake_cuda.c lists the directives."""
+    build(folder, *CUDA)
+    (folder / "cuda.conf").write_text("".join(f"{line}\n" for line in directives))
     return folder
 
 

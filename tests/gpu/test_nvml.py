@@ -378,9 +378,7 @@ def test_mig_devices_are_told_with_their_instances(library, root):
             gpu_instance=1,
             compute_instance=0,
         ),
-        MigDevice(
-            index=1, uuid="MIG-b", name="MIG 2c.3g.20gb", memory=5 << 30, gpu_instance=2, compute_instance=1
-        ),
+        MigDevice(index=1, uuid="MIG-b", name="MIG 2c.3g.20gb", memory=5 << 30, gpu_instance=2, compute_instance=1),
     )
 
 

@@ -401,6 +401,12 @@ WORDS = st.sampled_from(
         "pass",
         "set",
         "home",
+        "gpu",
+        "request",
+        "count",
+        "devices",
+        "baseline_conflicts",
+        "mode",
         "version",
         "filesystem_policy",
         "read_only",
@@ -502,6 +508,21 @@ POLICIES = st.fixed_dictionaries(
             {},
             optional={
                 "home": st.sampled_from(["project", "ephemeral"]),
+                "gpu": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "request": st.sampled_from(["auto", "required"]),
+                        "devices": st.lists(st.integers(0, 9) | st.just("GPU-8932f937"), max_size=2),
+                        "extras": st.lists(st.sampled_from(["dri", "mps"]), max_size=2),
+                    },
+                ),
+                "baseline_conflicts": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "mode": st.sampled_from(["keep_unlisted", "reject_all"]),
+                        "allow_promotion": st.lists(st.sampled_from(["/proc", "/dev/*"]), max_size=2),
+                    },
+                ),
                 "environment": st.fixed_dictionaries(
                     {},
                     optional={

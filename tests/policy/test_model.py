@@ -369,3 +369,63 @@ def test_a_policy_cannot_be_changed():
         policy.version = 1
     with pytest.raises(ValidationError):
         policy.filesystem_policy.read_only = ()
+
+
+def gpus(**keys):
+    return {"jupyter": {"gpu": keys}}
+
+
+def conflicts(**keys):
+    return {"jupyter": {"baseline_conflicts": keys}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gpus(),
+        gpus(request="auto", count=2, extras=["dri", "mps"]),
+        gpus(request="none", devices=[], extras=[]),
+        gpus(request="required", devices=[0, "1", "0:1", "GPU-8932f937", "MIG-c7384736-a75d-5afc-978f-d2f1294409fd"]),
+        gpus(
+            devices=["MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/1/0", "0000:65:00.0", "65:00.0", "00000000:65:00.0"]
+        ),
+        conflicts(),
+        conflicts(mode="promote_all", allow_promotion=["/proc", "/dev/nvidia*", "/srv/**"]),
+        conflicts(mode="reject_all", allow_promotion=[]),
+    ],
+)
+def test_requests_for_gpus_and_settings_for_conflicts_are_accepted(data):
+    assert problems(data) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (gpus(request="yes"), "gpu.request: must be auto, none or required, not 'yes'"),
+        (gpus(request="require"), "did you mean required?"),
+        (gpus(request=None), "gpu.request: must be auto, none or required, not empty"),
+        (gpus(count=0), "gpu.count: must be at least 1, not 0"),
+        (gpus(count=True), "gpu.count: must be a whole number, not true"),
+        (gpus(count=1, devices=[0]), "gpu: count and devices contradict each other; count lets GPUs be chosen"),
+        (gpus(request="none", count=1), "gpu: request: none contradicts count"),
+        (gpus(devices=["/dev/nvidia0"]), "gpu.devices.0: '/dev/nvidia0' is not the name of a GPU"),
+        (gpus(devices=[-1]), "-1 is not the name of a GPU; write its index, its UUID"),
+        (gpus(devices=[True]), "true is not the name of a GPU"),
+        (gpus(devices=["GPU-xyz!"]), "is not the name of a GPU"),
+        (gpus(devices=["0\n"]), "is not the name of a GPU"),
+        (gpus(extras=["rmda"]), "did you mean rdma?"),
+        (gpus(nodes=[1]), "unknown key"),
+        (conflicts(mode="keep_unlist"), "did you mean keep_unlisted?"),
+        (conflicts(allow_promotion=["proc"]), "'proc' is not an absolute path or pattern of paths"),
+        (conflicts(allow_promotion=["/a/../proc"]), "not an absolute path"),
+        (conflicts(allow="/proc"), "did you mean allow_promotion?"),
+        ({"jupyter": {"gpu": None}}, "gpu: is empty"),
+    ],
+)
+def test_a_mistake_in_what_concerns_gpus_is_told_with_its_remedy(data, expected):
+    assert expected in "\n".join(problems(data))
+
+
+def test_a_pattern_is_normalised_as_paths_are():
+    policy = Policy.model_validate({"version": 1, **conflicts(allow_promotion=["//proc/."])})
+    assert policy.baseline_conflicts.allow_promotion == ("/proc",)

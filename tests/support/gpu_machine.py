@@ -1,7 +1,8 @@
-"""A machine with two GPUs, in a private mount namespace: real character nodes under /dev, a fake driver's library.
+"""A machine with GPUs, in a private mount namespace: real character nodes under /dev, a fake driver's library.
 
 Run as root: `python -m support.gpu_machine FOLDER-OF-LIBRARY SCRIPT ARGUMENTS...`. The nodes have the numbers of
-/dev/null: opening them works, and an ioctl that reaches them is answered with ENOTTY.
+/dev/null: opening them works, and an ioctl that reaches them is answered with ENOTTY. There are those of two GPUs, or
+what OPENSHELL_TEST_GPU_NODES names, separated by commas. Claims of GPUs are the machine's own as well.
 """
 
 import ctypes
@@ -12,6 +13,8 @@ import sys
 import tempfile
 
 NODES = ("nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+GPU_NODES = "OPENSHELL_TEST_GPU_NODES"
+MIG_MINORS = "OPENSHELL_TEST_MIG_MINORS"
 SYSTEM_POLICY = "OPENSHELL_TEST_SYSTEM_POLICY"
 NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
 
@@ -20,7 +23,7 @@ def mount(*words):
     subprocess.run(["mount", *words], check=True)
 
 
-def make_devices():
+def make_devices(nodes):
     """Replace /dev by a folder with the machine's nodes and those of the GPUs; only this namespace sees it."""
     new = tempfile.mkdtemp()
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", new)
@@ -32,9 +35,20 @@ def make_devices():
         mount("--rbind", f"/dev/{name}", f"{new}/{name}")
     os.symlink("/proc/self/fd", f"{new}/fd")
     number = os.stat("/dev/null").st_rdev
-    for name in NODES:
-        os.mknod(f"{new}/{name}", 0o20600, number)
+    for name in nodes:
+        os.makedirs(os.path.dirname(f"{new}/{name}"), exist_ok=True)
+        # As the driver makes them: who may use a GPU is for others to say.
+        os.mknod(f"{new}/{name}", 0o20666, number)
+        os.chmod(f"{new}/{name}", 0o666)  # noqa: S103 - see above
     mount("--rbind", new, "/dev")
+
+
+def add_mig_minors(text):
+    """Put the driver's table of MIG capabilities into /proc; only this namespace sees it."""
+    mount("-t", "tmpfs", "tmpfs", "/proc/driver")
+    os.mkdir("/proc/driver/nvidia-caps")
+    with open("/proc/driver/nvidia-caps/mig-minors", "w") as stream:
+        stream.write(text)
 
 
 def add_system_policy(text):
@@ -55,7 +69,11 @@ def main():
     if libc.unshare(NEW_NAMESPACE) != 0:
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}")
     mount("--make-rprivate", "/")
-    make_devices()
+    mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/run/lock")
+    named = os.environ.pop(GPU_NODES, "")
+    make_devices(named.split(",") if named else NODES)
+    if MIG_MINORS in os.environ:
+        add_mig_minors(os.environ.pop(MIG_MINORS))
     if SYSTEM_POLICY in os.environ:
         add_system_policy(os.environ.pop(SYSTEM_POLICY))
     os.environ["LD_LIBRARY_PATH"] = library

@@ -1,0 +1,68 @@
+"""Whether CUDA works in a confined kernel, for scripts: start one as any client does and let it check its GPUs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_client.manager import KernelManager
+
+from openshell_kernel.errors import LaunchError, OpenShellError
+
+_READY_SECONDS = 60.0
+# The check itself gives up after two minutes, and tells why.
+_CHECK_SECONDS = 180.0
+_CELL = "%policy gpus --check --json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a kernel found out: the GPUs in a line, whether it was given any, and the steps of the check."""
+
+    gpus: str
+    given: bool
+    ok: bool
+    steps: tuple[dict[str, Any], ...]
+
+
+def check(*, kernel: str, folder: str) -> Result:
+    """Start a kernel in a folder, let it check its GPUs, and end it.
+
+    Raises:
+        OpenShellError: the kernel did not start; the message is the one that Jupyter's users see.
+    """
+    manager = KernelManager(kernel_name=kernel)
+    try:
+        manager.start_kernel(cwd=folder)
+    except OpenShellError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever else a client of Jupyter meets there
+        raise LaunchError(f"the kernel {kernel!r} was not started: {error}; see `jupyter kernelspec list`") from None
+    try:
+        return _ask(manager)
+    finally:
+        manager.shutdown_kernel(now=True)
+
+
+def _ask(manager: KernelManager) -> Result:
+    printed: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        content = message["content"]
+        if message["msg_type"] == "stream" and content["name"] == "stdout":
+            printed.append(content["text"])
+
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=_READY_SECONDS)
+        client.execute_interactive(_CELL, output_hook=collect, timeout=_CHECK_SECONDS)
+        text = "".join(printed)
+        # What a driver library prints comes before.
+        data = json.loads(text[text.index("{") :])
+        return Result(gpus=data["gpus"], given=data["given"], ok=data["ok"], steps=tuple(data["steps"]))
+    except (RuntimeError, TimeoutError, ValueError, KeyError) as error:
+        raise LaunchError(f"the kernel gave no answer: {error}; try {_CELL} in a notebook") from None
+    finally:
+        client.stop_channels()

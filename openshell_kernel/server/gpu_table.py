@@ -1,0 +1,75 @@
+"""The GPUs of this machine with their load and their holders, for whoever looks after the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.gpu import discovery
+from openshell_kernel.policy.selection import describe
+from openshell_kernel.server.claims import Registry
+from openshell_kernel.server.gpus import hardware
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openshell_kernel.gpu.inventory import Load
+    from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
+
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What there is, how busy it is by UUID, and who holds what, at one moment."""
+
+    hardware: Hardware
+    loads: dict[str, Load]
+    holders: tuple[Holder, ...]
+
+    def to_json(self) -> str:
+        """Return it for programs."""
+        data: dict[str, Any] = {
+            "hardware": dataclasses.asdict(self.hardware),
+            "loads": {uuid: dataclasses.asdict(load) for uuid, load in self.loads.items()},
+            "holders": [dataclasses.asdict(holder) for holder in self.holders],
+        }
+        return json.dumps(data, indent=2)
+
+    def to_text(self) -> str:
+        """Return it for people: two lines for each GPU or MIG device."""
+        found = self.hardware
+        versions = f", driver {found.driver_version}, CUDA {found.cuda_version}" if found.driver_version else ""
+        return "\n".join([f"{found.detail}{versions}", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        for gpu in self.hardware.gpus:
+            devices: list[tuple[str, GpuDevice | MigDevice]] = [
+                (f"{gpu.index}:{device.index}", device) for device in gpu.mig_devices
+            ]
+            for label, device in devices or [(str(gpu.index), gpu)]:
+                load = self.loads.get(device.uuid or "")
+                memory = f"{device.memory // _MEBIBYTE} MiB" if device.memory is not None else "memory unknown"
+                used = f"{load.memory // _MEBIBYTE} of {memory}, {load.busy} % busy" if load else memory
+                holders = [describe(holder) for holder in self.holders if device.uuid in holder.uuids]
+                state = f"held by {' and '.join(holders)}" if holders else "free"
+                yield f"{label:<5} {device.name or 'unnamed'}, {used}, {device.uuid or 'no UUID'}"
+                yield f"      {f'out of order: {gpu.fault}' if gpu.fault else state}"
+
+
+def look(claims: str | None) -> Table:
+    """Look at the machine. `claims` is the provisioner's `gpu_claims`, None for the default.
+
+    Raises:
+        ConfigurationError: there is no place for claims.
+    """
+
+    async def ask() -> Table:
+        inventory = await discovery.discover(mps_pipes=os.environ.get("CUDA_MPS_PIPE_DIRECTORY"))
+        return Table(hardware=hardware(inventory), loads=await discovery.loads(), holders=Registry(claims).holders())
+
+    return asyncio.run(ask())

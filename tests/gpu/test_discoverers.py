@@ -1,0 +1,210 @@
+"""Each discoverer finds its family on a copy of a machine's tree, by exact names, and nothing else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from openshell_kernel.gpu.discover import (
+    display,
+    dri,
+    gds,
+    imex,
+    jetson,
+    mig,
+    mps,
+    native,
+    nvswitch,
+    rdma,
+    survey,
+    topology,
+    wsl2,
+)
+from openshell_kernel.gpu.inventory import Capability, RenderNode, Surroundings
+from openshell_kernel.gpu.tree import Tree
+
+TREES = Path(__file__).with_name("trees")
+CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl")
+MACHINES = ("workstation", "a100-mig", "dgx", "wsl2", "jetson", "bare", "odd")
+
+FOUND = {
+    native.nodes: {
+        "workstation": ("/dev/nvidia0", "/dev/nvidia1", *CONTROL),
+        "a100-mig": ("/dev/nvidia0", "/dev/nvidia1", *CONTROL),
+        "dgx": (*(f"/dev/nvidia{minor}" for minor in range(8)), *CONTROL),
+        "odd": ("/dev/nvidia2", "/dev/nvidia7", "/dev/nvidia10", "/dev/nvidiactl"),
+    },
+    wsl2.nodes: {"wsl2": ("/dev/dxg",)},
+    jetson.nodes: {
+        "jetson": (
+            "/dev/host1x-fence",
+            "/dev/nvhost-as-gpu",
+            "/dev/nvhost-ctrl",
+            "/dev/nvhost-ctrl-gpu",
+            "/dev/nvhost-gpu",
+            "/dev/nvmap",
+            "/dev/nvgpu/igpu0/as",
+            "/dev/nvgpu/igpu0/channel",
+            "/dev/nvgpu/igpu0/ctrl",
+        )
+    },
+    imex.nodes: {
+        "dgx": ("/dev/nvidia-caps-imex-channels/channel0", "/dev/nvidia-caps-imex-channels/channel1"),
+    },
+    nvswitch.nodes: {
+        "dgx": (
+            "/dev/nvidia-nvlink",
+            *(f"/dev/nvidia-nvswitch{number}" for number in range(4)),
+            "/dev/nvidia-nvswitchctl",
+        ),
+    },
+    rdma.nodes: {
+        "dgx": (
+            "/dev/infiniband/rdma_cm",
+            "/dev/infiniband/uverbs0",
+            "/dev/infiniband/uverbs1",
+            "/dev/infiniband/uverbs10",
+            "/dev/gdrdrv",
+        ),
+    },
+    gds.nodes: {"dgx": ("/dev/nvidia-fs0", "/dev/nvidia-fs1", "/dev/nvidia-fs2", "/dev/nvidia-fs10")},
+    display.paths: {"workstation": ("/tmp/.X11-unix", "/etc/X11")},
+    mps.folder: {"dgx": ("/tmp/nvidia-mps",)},
+    dri.render_nodes: {
+        "workstation": (
+            RenderNode(pci_address="0000:01:00.0", node="/dev/dri/renderD129"),
+            RenderNode(pci_address="0000:02:00.0", node="/dev/dri/renderD130"),
+        ),
+        "dgx": tuple(
+            RenderNode(pci_address=f"0000:{0x1B + 16 * number:02x}:00.0", node=f"/dev/dri/renderD{128 + number}")
+            for number in range(8)
+        ),
+    },
+    mig.capabilities: {
+        "a100-mig": (
+            Capability(gpu=0, gpu_instance=1, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap12"),
+            Capability(gpu=0, gpu_instance=1, compute_instance=0, node="/dev/nvidia-caps/nvidia-cap13"),
+            Capability(gpu=0, gpu_instance=1, compute_instance=1, node="/dev/nvidia-caps/nvidia-cap14"),
+            Capability(gpu=0, gpu_instance=2, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap21"),
+            Capability(gpu=0, gpu_instance=2, compute_instance=0, node="/dev/nvidia-caps/nvidia-cap22"),
+        ),
+        "odd": (Capability(gpu=0, gpu_instance=1, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap5"),),
+    },
+    topology.folders: {
+        "workstation": ("/sys/devices/pci0000:00",),
+        "dgx": tuple(f"/sys/devices/pci0000:{0x1A + 16 * number:02x}" for number in range(8)),
+        "odd": ("/sys/devices/pci0000:00",),
+    },
+}
+CASES = [
+    pytest.param(
+        discoverer, machine, found.get(machine, ()), id=f"{discoverer.__module__.rpartition('.')[2]} on {machine}"
+    )
+    for discoverer, found in FOUND.items()
+    for machine in MACHINES
+]
+
+
+@pytest.mark.parametrize(("discoverer", "machine", "expected"), CASES)
+def test_a_family_is_found_where_it_is_and_nowhere_else(discoverer, machine, expected):
+    assert set(discoverer(Tree(TREES / machine))) == set(expected)
+
+
+def test_nodes_come_in_natural_order():
+    assert native.nodes(Tree(TREES / "odd"))[:3] == ("/dev/nvidia2", "/dev/nvidia7", "/dev/nvidia10")
+
+
+def test_all_families_are_surveyed():
+    found = survey(Tree(TREES / "dgx"))
+    assert {name for name, paths in found.extras if paths} == {"imex", "nvswitch", "rdma", "gds", "mps"}
+    assert len(found.render_nodes) == 8
+    assert survey(Tree(TREES / "bare")) == Surroundings(
+        extras=tuple((name, ()) for name in ("display", "imex", "nvswitch", "rdma", "gds", "mps"))
+    )
+
+
+@pytest.mark.parametrize("tree", ["missing", "bare/dev/null"], ids=["no tree at all", "a file instead of a folder"])
+def test_where_there_is_no_tree_nothing_is_found(tree):
+    assert survey(Tree(TREES / tree)).nodes == ()
+
+
+@pytest.mark.parametrize("name", ["nvidia٣", "nvidia1\n", "nvidia0\udcff"])
+def test_a_name_that_only_looks_like_a_node_is_none(tmp_path, name):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / name).touch()
+    assert native.nodes(Tree(tmp_path)) == ()
+
+
+def test_a_folder_with_a_nodes_name_is_none(tmp_path):
+    (tmp_path / "dev/nvidia0").mkdir(parents=True)
+    assert native.nodes(Tree(tmp_path)) == ()
+
+
+def test_a_dangling_link_is_no_node(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").symlink_to("nowhere")
+    assert native.nodes(Tree(tmp_path)) == ()
+
+
+def test_on_the_machine_itself_only_character_devices_are_nodes(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    (tmp_path / "dev/nvidia0").symlink_to(os.devnull)
+    assert native.nodes(Tree(tmp_path, is_machine=lambda _: True)) == ("/dev/nvidia0",)
+
+
+def test_in_an_unreadable_folder_nothing_is_found(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").touch()
+    (tmp_path / "dev").chmod(0)
+    try:
+        if os.access(tmp_path / "dev", os.R_OK):
+            pytest.skip("this user reads every folder: root's capabilities ignore modes")
+        assert native.nodes(Tree(tmp_path)) == ()
+    finally:
+        (tmp_path / "dev").chmod(0o700)
+
+
+def test_the_folder_of_mps_is_where_the_server_says_if_a_daemon_made_it(tmp_path):
+    (tmp_path / "run/mps").mkdir(parents=True)
+    assert mps.folder(Tree(tmp_path), "/run/mps") == ()
+    (tmp_path / "run/mps/control").touch()
+    assert mps.folder(Tree(tmp_path), "/run/mps/") == ("/run/mps",)
+
+
+def machine(root, *names):
+    for name in names:
+        (root / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "dev" / name).touch()
+    return Tree(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda root: (root / "dev/nvidia1").touch(), id="a node appears"),
+        pytest.param(lambda root: (root / "dev/nvidia0").unlink(), id="a node goes"),
+        pytest.param(lambda root: (root / "dev/nvidia0").chmod(0o600), id="a node's mode changes"),
+        pytest.param(lambda root: (root / "sys/module/nvidia").mkdir(parents=True), id="the driver is loaded"),
+        pytest.param(
+            lambda root: (root / "proc/driver/nvidia/gpus/0000:65:00.0").mkdir(parents=True), id="a GPU appears"
+        ),
+        pytest.param(
+            lambda root: (root / "proc/driver/nvidia/capabilities/gpu0/mig/gi1").mkdir(parents=True),
+            id="a MIG instance is made",
+        ),
+        pytest.param(lambda root: (root / "dev/nvidia-caps/nvidia-cap3").touch(), id="a capability's node is made"),
+    ],
+)
+def test_a_change_of_hardware_or_driver_changes_the_signature(tmp_path, change):
+    tree = machine(tmp_path, "nvidiactl", "nvidia0", "nvidia-caps/nvidia-cap1")
+    before = (native.signature(tree), mig.signature(tree))
+    change(tmp_path)
+    assert (native.signature(tree), mig.signature(tree)) != before
+
+
+def test_the_signature_stays_while_other_devices_come_and_go(tmp_path):
+    tree = machine(tmp_path, "nvidiactl", "nvidia0")
+    before = (native.signature(tree), mig.signature(tree))
+    (tmp_path / "dev/loop0").touch()
+    assert (native.signature(tree), mig.signature(tree)) == before

@@ -1,0 +1,27 @@
+"""Runs a confined kernel that checks its GPUs, and prints what the check said and how the command line's ended."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support import kernels
+
+
+def main():
+    notebooks, policy = sys.argv[1:3]
+    os.environ["OPENSHELL_SANDBOX_POLICY"] = policy
+    with kernels.started(cwd=notebooks) as kernel:
+        told = {
+            "text": kernel.run("%policy gpus --check").text,
+            "json": json.loads(kernel.run("%policy gpus --check --json").text),
+            "show": kernel.run("%policy show").text,
+        }
+    command = [str(Path(sys.executable).with_name("jupyter")), "openshell", "gpu-check", "--policy", policy]
+    done = subprocess.run(command, cwd=notebooks, capture_output=True, text=True)
+    told["command"] = {"status": done.returncode, "text": done.stdout, "errors": done.stderr}
+    json.dump(told, sys.stdout)
+
+
+main()

@@ -1,0 +1,78 @@
+"""Runs several confined kernels on one machine and prints as JSON which GPUs each could use."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from support import kernels
+
+from openshell_kernel.server.claims import Registry
+
+USE = """
+import errno, fcntl, json, os, termios
+
+def use(path):
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    try:
+        fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    finally:
+        os.close(fd)
+
+print(json.dumps({"nodes": {str(i): use(f"/dev/nvidia{i}") for i in range(4)}, "env": os.environ.get("CUDA_VISIBLE_DEVICES")}))
+"""
+
+
+def look(kernel):
+    gpus = json.loads(kernel.run("%policy gpus --json").text)
+    return {
+        **json.loads(kernel.run(USE).text),
+        "devices": gpus["selection"]["devices"],
+        "holders": [sorted(holder["uuids"]) for holder in gpus["holders"]],
+        "text": kernel.run("%policy gpus").text,
+    }
+
+
+def held():
+    return sorted(uuid for holder in Registry().holders() for uuid in holder.uuids)
+
+
+def main():
+    notebooks, policies = Path(sys.argv[1]), Path(sys.argv[2])
+
+    def policy(request):
+        path = policies / f"{request}.yaml"
+        path.write_text(f"version: 1\njupyter: {{gpu: {{count: 2, request: {request}}}}}\n")
+        return {"policy": str(path)}
+
+    told = {}
+    with (
+        kernels.started(cwd=notebooks, configuration=policy("auto")) as first,
+        kernels.started(cwd=notebooks, configuration=policy("required")) as second,
+    ):
+        told["first"], told["second"] = look(first), look(second)
+        try:
+            with kernels.started(cwd=notebooks, configuration=policy("required")):
+                told["third"] = "started"
+        except Exception as error:  # noqa: BLE001 - what a client shows
+            told["third"] = str(error)
+        with kernels.started(cwd=notebooks, configuration=policy("auto")) as poor:
+            told["poor"] = look(poor)
+        second.manager.restart_kernel(now=True)
+        second.client.wait_for_ready(timeout=kernels.SECONDS)
+        told["restarted"] = look(second)
+        os.kill(first.pid, signal.SIGKILL)
+        kernels.eventually(lambda: len(held()) == 2, "the end of the first one's claim")
+        with kernels.started(cwd=notebooks, configuration=policy("required")) as heir:
+            told["heir"] = look(heir)
+    told["left"] = held()
+    json.dump(told, sys.stdout)
+
+
+main()

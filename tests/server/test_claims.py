@@ -1,0 +1,246 @@
+"""A GPU is held exactly as long as its kernel runs, whatever ends it, and nobody but its holder can end the hold."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+import pytest
+from support.kernels import eventually
+
+from openshell_kernel.errors import ConfigurationError, LaunchError
+from openshell_kernel.kernel import holders as inside
+from openshell_kernel.server.claims import Registry
+
+HOLD = """
+import os, sys, time
+from openshell_kernel.server.claims import Registry
+registry = Registry(sys.argv[1])
+with registry.locked():
+    claim = registry.claim(sys.argv[2].split(","), pid=os.getpid())
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder():
+    """A folder that all users reach, as the machine's are."""
+    path = tempfile.mkdtemp(prefix="openshell-claims-", dir="/var/tmp")
+    os.chmod(path, 0o1777)  # noqa: S103 - as /run/lock
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def registry(folder):
+    return Registry(folder)
+
+
+def claim(registry, *uuids):
+    with registry.locked():
+        return registry.claim(uuids, pid=os.getpid())
+
+
+def held(registry):
+    return sorted(uuid for holder in registry.holders() for uuid in holder.uuids)
+
+
+def test_what_is_claimed_is_held_until_it_is_released(registry):
+    first, second = claim(registry, "GPU-a", "GPU-b"), claim(registry, "GPU-c")
+    assert held(registry) == ["GPU-a", "GPU-b", "GPU-c"]
+    first.release()
+    first.release()
+    assert held(registry) == ["GPU-c"]
+    second.release()
+    assert os.listdir(registry.folders()[0]) == []
+
+
+def test_a_holder_is_told_with_user_and_process(registry):
+    holding = claim(registry, "GPU-a")
+    (holder,) = registry.holders()
+    assert (holder.uuids, holder.pid) == (("GPU-a",), os.getpid())
+    assert holder.user
+    assert holder.since.endswith("+00:00")
+    assert inside.holders(registry.folders()) == (holder,)
+    holding.release()
+    assert inside.holders(registry.folders()) == ()
+
+
+def test_a_process_that_is_killed_strands_no_gpu(folder, registry):
+    with subprocess.Popen([sys.executable, "-c", HOLD, folder, "GPU-a"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        assert held(registry) == ["GPU-a"]
+        process.kill()
+    assert held(registry) == []
+    # Its record is still there, and the next claim of this user removes it.
+    left = os.listdir(registry.folders()[0])
+    holding = claim(registry, "GPU-a")
+    assert set(os.listdir(registry.folders()[0])).isdisjoint(left)
+    holding.release()
+
+
+def test_a_claim_ends_with_the_kernel_that_it_follows(registry):
+    with subprocess.Popen(["sleep", "600"]) as process:
+        claim(registry, "GPU-a").follow(process.pid)
+        assert held(registry) == ["GPU-a"]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    eventually(lambda: held(registry) == [], "the claim's end")
+
+
+def test_a_forked_process_neither_keeps_nor_ends_a_claim(registry):
+    holding = claim(registry, "GPU-a")
+    child = os.fork()
+    if child == 0:
+        holding.release()
+        signal.pause()
+        os._exit(0)
+    try:
+        assert held(registry) == ["GPU-a"]
+        holding.release()
+        assert held(registry) == []
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_who_may_only_read_a_record_cannot_feign_or_hinder_a_claim(registry):
+    holding = claim(registry, "GPU-a")
+    path = holding.path
+    with open(path, "rb") as reader:
+        read_lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0)
+        with pytest.raises(BlockingIOError):
+            fcntl.fcntl(reader, fcntl.F_OFD_SETLK, read_lock)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fcntl.fcntl(reader, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+        os.link(path, f"{path}.kept")
+        holding.release()
+        os.rename(f"{path}.kept", path)
+        fcntl.fcntl(reader, fcntl.F_OFD_SETLK, read_lock)
+        assert held(registry) == []
+        assert inside.holders(registry.folders()) == ()
+
+
+def test_records_can_be_read_by_all_and_written_by_their_owner_only(registry):
+    previous = os.umask(0o077)
+    try:
+        holding = claim(registry, "GPU-a")
+    finally:
+        os.umask(previous)
+    modes = [stat.S_IMODE(os.stat(path).st_mode) for path in (holding.path, os.path.dirname(holding.path))]
+    assert modes == [0o644, 0o755]
+    assert stat.S_IMODE(os.stat(f"{registry.folder}/openshell-gpu.lock").st_mode) == 0o644
+    holding.release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"uuids": 1}', "\\xff" * 70000])
+def test_a_damaged_record_holds_nothing(registry, content):
+    holding = claim(registry, "GPU-a")
+    os.ftruncate(holding.fd, 0)
+    os.pwrite(holding.fd, content.encode("latin-1"), 0)
+    assert registry.holders() == ()
+    assert inside.holders(registry.folders()) == ()
+    holding.release()
+
+
+def test_a_folder_whose_owner_is_not_whom_it_names_does_not_count(registry, folder):
+    holding = claim(registry, "GPU-a")
+    own = os.path.dirname(holding.path)
+    foreign = f"{folder}/openshell-gpu-{os.geteuid() + 1}"
+    os.rename(own, foreign)
+    assert registry.folders() == ()
+    os.rename(foreign, own)
+    os.chmod(own, 0o777)  # noqa: S103 - this is what is refused
+    assert registry.folders() == ()
+    with pytest.raises(LaunchError, match="that others cannot write"):
+        claim(registry, "GPU-b")
+    os.chmod(own, 0o755)  # noqa: S103 - as it was
+    holding.release()
+
+
+def test_a_link_in_the_place_of_ones_folder_is_refused(registry, folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    os.symlink(elsewhere, f"{folder}/openshell-gpu-{os.geteuid()}")
+    with pytest.raises(LaunchError, match="have it removed"):
+        claim(registry, "GPU-a")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_claim_that_fails_leaves_nothing_behind(registry, folder):
+    os.mkdir(f"{folder}/openshell-gpu-{os.geteuid()}", 0o755)
+    registry.prepare()
+    with registry.locked(), pytest.raises(TypeError):
+        registry.claim([object()], pid=1)
+    assert sorted(os.listdir(folder)) == [f"openshell-gpu-{os.geteuid()}", "openshell-gpu.lock"]
+
+
+def test_one_at_a_time_chooses(registry, folder):
+    inside_it, most = 0, 0
+
+    def choose():
+        nonlocal inside_it, most
+        with Registry(folder).locked():
+            inside_it += 1
+            most = max(most, inside_it)
+            held(registry)
+            inside_it -= 1
+
+    threads = [threading.Thread(target=choose) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_who_crashed_while_choosing_hinders_nobody(registry, folder):
+    code = (
+        "import os, sys; from openshell_kernel.server.claims import Registry\n"
+        "with Registry(sys.argv[1]).locked(): os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder])
+    claim(registry, "GPU-a").release()
+
+
+def test_without_a_folder_for_all_users_the_setting_is_named():
+    with pytest.raises(ConfigurationError, match="gpu_claims"):
+        _ = Registry(shared=("/", "/nowhere")).folder
+
+
+def test_the_default_folder_is_the_same_for_every_user():
+    with contextlib.suppress(ConfigurationError):
+        status = os.stat(Registry().folder)
+        assert (status.st_uid, status.st_mode & 0o1777) == (0, 0o1777)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's claim needs root to make")
+def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
+    script = HOLD.replace("import os, sys, time", "import os, sys, time; os.setgid(54321); os.setuid(54321)", 1)
+    # Imported before the change of user, who may not be able to reach this Python.
+    script = "import openshell_kernel.server.claims, pwd, json, secrets\n" + script
+    with subprocess.Popen(
+        [sys.executable, "-c", script, folder, "GPU-a"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        (holder,) = registry.holders()
+        assert (holder.uuids, holder.user) == (("GPU-a",), "user 54321")
+        claim(registry, "GPU-b").release()
+        assert held(registry) == ["GPU-a"]
+        process.kill()
+    assert held(registry) == []
+
+
+def test_the_record_holds_nothing_but_what_is_shown(registry):
+    holding = claim(registry, "GPU-a")
+    with open(holding.path) as stream:
+        assert json.load(stream).keys() == {"uuids", "user", "pid", "since"}
+    holding.release()
