@@ -36,6 +36,11 @@ examples:
   jupyter openshell trust --list
   jupyter openshell untrust project/{sources.NEARBY_NAME}"""
 
+_EPILOG = f"""\
+{_TRUST_EPILOG}
+  jupyter openshell gpus
+  jupyter openshell gpu-check --policy project/{sources.NEARBY_NAME}"""
+
 _GPUS_DESCRIPTION = """\
 The GPUs of this machine, how busy they are, and the running kernels that hold them: those whose policy asks for a
 number of GPUs or names some (jupyter.gpu). Kernels whose policy says neither share what is there and hold nothing."""
@@ -81,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "description": _TRUST_DESCRIPTION,
         "epilog": _TRUST_EPILOG,
     }
-    parser = argparse.ArgumentParser(prog="jupyter openshell", description=_DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog="jupyter openshell", formatter_class=raw, description=_DESCRIPTION, epilog=_EPILOG
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     trusting = commands.add_parser("trust", help="trust policies as they are now, or list what is trusted", **shared)
     what = trusting.add_mutually_exclusive_group(required=True)

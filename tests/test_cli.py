@@ -180,3 +180,39 @@ def test_the_store_holds_what_was_shown(cli, home, policy):
     shown = cli("trust", policy).stdout
     store = json.loads((home / ".local" / "share" / "openshell" / "trust.json").read_text())
     assert store["trusted"][0]["sha256"] in shown
+
+
+def test_what_a_policy_says_of_gpus_is_shown_when_it_is_trusted(cli, policy):
+    policy.write_text("version: 1\njupyter: {gpu: {request: required, count: 2, extras: [dri]}}\n")
+    assert "  GPUs         2, held, with dri, required" in cli("trust", policy).stdout
+    policy.write_text("version: 1\n")
+    assert "  GPUs         all, where there are any" in cli("trust", policy).stdout
+
+
+def test_a_policy_that_no_kernel_starts_with_where_there_is_a_gpu_is_warned_of(cli, policy):
+    text = "filesystem_policy: {read_only: [/proc]}\njupyter: {baseline_conflicts: {mode: reject_all}}\n"
+    policy.write_text(f"version: 1\n{text}")
+    done = cli("trust", policy)
+    assert done.returncode == 0
+    assert "WARNING: no kernel starts with it where there is a GPU" in done.stdout
+    assert "lists /proc, which the gpu baseline wants read-write" in done.stdout
+
+
+def test_who_holds_which_gpu_is_printed_for_people_and_for_programs(cli, tmp_path):
+    done = cli("gpus", "--claims", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(cli("gpus", "--json", "--claims", tmp_path).stdout)
+    assert data.keys() == {"hardware", "loads", "holders"}
+    assert data["hardware"]["detail"] in done.stdout
+
+
+def test_the_check_explains_its_exit_status(cli):
+    text = cli("gpu-check", "--help").stdout
+    assert "3  the kernel was given no GPU" in text
+    assert cli("gpu-check", "--nonsense").returncode == 2
+
+
+def test_the_check_says_why_a_kernel_was_not_started(cli):
+    done = cli("gpu-check", "--kernel", "no-such-kernel")
+    assert done.returncode == 4
+    assert "no-such-kernel" in done.stderr

@@ -181,6 +181,24 @@ def test_an_unknown_key_in_the_kernelspecs_configuration_is_refused(user):
         manager.start_kernel(cwd=str(user / "notebooks"))
 
 
+@pytest.mark.parametrize(
+    ("configuration", "words"),
+    [
+        (
+            {"baseline_conflicts": {"mode": "keep"}},
+            "OpenShellProvisioner.baseline_conflicts.mode: must be keep_unlisted",
+        ),
+        ({"gpu_claims": "claims"}, "OpenShellProvisioner.gpu_claims: 'claims' is a relative path"),
+    ],
+)
+def test_a_mistake_in_a_trait_about_gpus_is_refused_with_its_remedy(user, configuration, words):
+    with (
+        pytest.raises(ConfigurationError, match=words),
+        kernels.started(cwd=user / "notebooks", configuration=configuration),
+    ):
+        pass
+
+
 def test_the_kernel_listens_on_unix_sockets_in_a_private_folder(user):
     with kernels.started(cwd=user / "notebooks") as kernel:
         assert kernel.manager.transport == "ipc"

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fakes import nvml as fake
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import get_kernel_spec
@@ -141,3 +142,24 @@ def test_it_follows_the_configuration_of_its_kernelspec(user):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
+def test_it_holds_the_gpus_that_its_policy_counts_until_it_is_killed(user, tmp_path):
+    library = fake.build(tmp_path / "driver")
+    fake.configure(library, fake.gpu(0), fake.gpu(3))
+    policy = user / "policy.yaml"
+    policy.write_text("version: 1\njupyter: {gpu: {count: 1, request: required}}\n")
+    tests = Path(__file__).parents[1]
+    script = str(tests / "kernels" / "standalone_gpu.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "support.gpu_machine", str(library), script, str(user)],
+        env={**os.environ, "PYTHONPATH": str(tests), "OPENSHELL_SANDBOX_POLICY": str(policy)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (gpu,) = told["running"]
+    assert told["variable"] == gpu
+    assert told["ended"] == []
