@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openshell_kernel.kernel.snapshot import Snapshot
 
 FOLDED_ORIGINS = (Origin.PROXY_BASELINE, Origin.RUNTIME_BASELINE)
-"""Long, the same for every kernel and seldom asked about: behind one line each."""
+"""Long, the same for every kernel and seldom asked about: behind one line each. So is what a GPU only reads."""
 ASKED_FOR = (Origin.POLICY, Origin.WORKDIR)
 """What a person asked for: if it was not granted, that is news; a baseline's path that does not exist is not."""
 VISIBLE_ROWS = 12
@@ -187,8 +187,7 @@ def _private(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
 
 
 def _card(device: gpus.Device) -> Card:
-    facts = device.facts if device.given else (*device.facts, device.state)
-    return Card(title=f"{device.label}: {device.name}", facts=facts, given=device.given)
+    return Card(title=f"{device.label}: {device.name}", facts=(*device.facts, device.state), given=device.given)
 
 
 def _remarks(snapshot: Snapshot) -> Iterable[Remark]:
@@ -218,10 +217,11 @@ def _remarks(snapshot: Snapshot) -> Iterable[Remark]:
 def _section(title: str, access: Access, snapshot: Snapshot) -> Section:
     rules = [rule for rule in snapshot.effective.rules if rule.access is access]
     kinds = snapshot.kinds()
-    shown = [_row(rule, kinds) for origin in _ORDER for rule in rules if rule.origin is origin]
+    folded = FOLDED_ORIGINS if access is Access.READ_WRITE else (Origin.GPU_BASELINE, *FOLDED_ORIGINS)
+    shown = [_row(rule, kinds) for origin in _ORDER if origin not in folded for rule in rules if rule.origin is origin]
     folds = [
         Fold(title=label(origin), rows=tuple(_row(rule, kinds) for rule in rules if rule.origin is origin))
-        for origin in FOLDED_ORIGINS
+        for origin in folded
     ]
     if len(shown) > VISIBLE_ROWS:
         folds.insert(0, Fold(title="more", rows=tuple(shown[VISIBLE_ROWS:])))

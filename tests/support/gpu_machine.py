@@ -27,12 +27,15 @@ def make_devices(nodes):
     """Replace /dev by a folder with the machine's nodes and those of the GPUs; only this namespace sees it."""
     new = tempfile.mkdtemp()
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", new)
-    for name in ("null", "zero", "full", "random", "urandom", "ptmx", "tty"):
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
         open(f"{new}/{name}", "w").close()
         mount("--bind", f"/dev/{name}", f"{new}/{name}")
     for name in ("pts", "shm"):
         os.mkdir(f"{new}/{name}")
         mount("--rbind", f"/dev/{name}", f"{new}/{name}")
+    # Linux looks for the terminals beside the node itself, wherever that is bound to.
+    os.mknod(f"{new}/ptmx", 0o20666, os.stat("/dev/ptmx").st_rdev)
+    os.chmod(f"{new}/ptmx", 0o666)  # noqa: S103 - as it is
     os.symlink("/proc/self/fd", f"{new}/fd")
     number = os.stat("/dev/null").st_rdev
     for name in nodes:
