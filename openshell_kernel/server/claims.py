@@ -64,11 +64,17 @@ class Claim:
             self.fd = -1
 
     def follow(self, pid: int) -> None:
-        """Release when a process ends, whether anybody cleans up after it or not."""
+        """Release when a process ends, whether anybody cleans up after it or not.
+
+        Where processes cannot be watched (a container's seccomp profile), only `release` and the end of this process
+        release it.
+        """
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             self.release()
+            return
+        except OSError:
             return
         threading.Thread(target=self._wait, args=(pidfd,), name="openshell-claim", daemon=True).start()
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
 
     from openshell_kernel.policy.effective import EffectivePolicy
+    from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.planning import LoadedPolicy, Planned
 
 _REPORT_SECONDS = 60.0
@@ -122,6 +123,7 @@ class OpenShellProvisioner(LocalProvisioner):
         self._loaded: LoadedPolicy | None = None
         self._private: PrivateFolder | None = None
         self._output: Output | None = None
+        self._claim: Claim | None = None
         self._remove_private: weakref.finalize[..., Any] | None = None
         # Why this start has to be refused, if it was found out before the launch.
         self._refusal: Exception | None = None
@@ -175,6 +177,7 @@ class OpenShellProvisioner(LocalProvisioner):
         """Remove what the kernel leaves behind. Called by KernelManager after the process has ended."""
         await super().cleanup(restart=restart)
         self._end_output()
+        self._release_gpus()
         if not restart:
             self._discard_private()
 
@@ -251,6 +254,7 @@ class OpenShellProvisioner(LocalProvisioner):
             encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
             preferred_gpus=self._last.effective.selection.hold if self._last is not None else (),
         )
+        self._claim = planned.claim
         self._log_decisions(planned.effective)
         try:
             info = await self._start_launcher(planned, **kwargs)
@@ -258,12 +262,11 @@ class OpenShellProvisioner(LocalProvisioner):
             if self.transport == "ipc":
                 await self._listening()
         except BaseException:
-            if planned.claim is not None:
-                planned.claim.release()
+            self._release_gpus()
             raise
-        if planned.claim is not None:
-            # As long as the process lives, and no longer: it may end without anybody's cleaning up.
-            planned.claim.follow(cast("int", self.pid))
+        if self._claim is not None:
+            # The process may end without anybody's cleaning up.
+            self._claim.follow(cast("int", self.pid))
         # A claim is not kept with it: what was held once says only what to prefer.
         self._last = dataclasses.replace(planned, claim=None)
         return info
@@ -407,6 +410,11 @@ class OpenShellProvisioner(LocalProvisioner):
         if self._last is None:
             self._discard_private()
             forget_failed_start(self._manager, self.kernel_id)
+
+    def _release_gpus(self) -> None:
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
     def _discard_private(self) -> None:
         if self._remove_private is not None:
