@@ -203,7 +203,7 @@ def _closest(word: str, known: tuple[str, ...]) -> str:
 
 def _snapshot() -> Snapshot | None:
     try:
-        fd = memfd.descriptor(os.environ)
+        fd = memfd.remembered()
         if fd is None:
             return None
         from openshell_kernel.kernel import snapshot  # noqa: PLC0415
@@ -218,8 +218,9 @@ def _prepare() -> str:
 
     Looks at single fields of the JSON instead of building the typed values: importing those takes too long here.
     """
+    memfd.remember(os.environ)
     try:
-        fd = memfd.descriptor(os.environ)
+        fd = memfd.remembered()
         if fd is None:
             return ""
         content = memfd.read_sealed(fd)

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 VARIABLE = "OPENSHELL_SNAPSHOT_FD"
 SIZE_LIMIT = 16 * 1024 * 1024
 _RESTART = "restart the kernel to record it anew"
+_at_start: dict[str, str] = {}
+
+
+def remember(environ: Mapping[str, str]) -> None:
+    """Keep what a starting kernel's environment says of its record: a notebook may empty that environment later."""
+    _at_start.clear()
+    _at_start.update({VARIABLE: environ[VARIABLE]} if VARIABLE in environ else {})
+
+
+def remembered() -> int | None:
+    """Return what `descriptor` says of the environment that was remembered.
+
+    Raises:
+        SnapshotError: as `descriptor`.
+    """
+    return descriptor(_at_start)
 
 
 def descriptor(environ: Mapping[str, str]) -> int | None:

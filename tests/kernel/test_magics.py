@@ -285,6 +285,14 @@ def test_children_of_the_kernel_do_not_inherit_the_record():
     assert "Bad file descriptor" in child.stderr
 
 
+def test_the_record_is_found_after_the_notebook_has_emptied_its_environment(shell, environ):
+    environ.delenv(memfd.VARIABLE)
+    for cell in ("%policy show", "%policy show --json", "%policy env", "%policy why /usr"):
+        output = shell.run(cell)
+        assert "not confined" not in output.stdout + output.stderr
+        assert output.result.success
+
+
 def test_loading_it_twice_does_no_harm(shell):
     shell.ip.run_line_magic("reload_ext", "openshell_kernel.kernel.magics")
     assert len(shell.run("%policy show").outputs) == 1
