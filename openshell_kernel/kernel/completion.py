@@ -8,6 +8,9 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
+from openshell_kernel.errors import SnapshotError
+from openshell_kernel.kernel import memfd
+
 COMMANDS = ("show", "env", "gpus", "why", "help")
 OPTIONS = ("--json", "--yaml")
 GPU_OPTIONS = ("--check", "--json")
@@ -21,8 +24,12 @@ def complete(context: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
 
     A matcher rather than a hook: hooks cannot do that, nor say which part of the line is to be replaced.
     """
-    line = re.fullmatch(r"\s*%?policy\s+(.*)", context.text_until_cursor)
-    fragment, matches = _candidates(line[1]) if line else ("", [])
+    line = re.fullmatch(r"\s*(%?)policy\s+(.*)", context.text_until_cursor)
+    fragment, matches = _candidates(line[2]) if line else ("", [])
+    if line and not matches and fragment and (line[1] or line[2] != fragment):
+        # IPython heeds `suppress` only of a matcher that has found something, and would offer names of Python's.
+        # Without a percent sign, the first word may be an operator of Python's: `policy in x`.
+        matches = [fragment]
     return {
         "completions": [SimpleCompletion(match) for match in matches],
         "matched_fragment": fragment,
@@ -51,15 +58,35 @@ def _paths(typed: str) -> list[str]:
     try:
         names = sorted(os.listdir(os.path.expanduser(folder + slash) or "."))
     except (OSError, ValueError):
+        names = []
+    found = [
+        folder + slash + name
+        for name in names
+        if name.startswith(start) and (start.startswith(".") or not name.startswith("."))
+    ]
+    paths = (_with_slash(path) for path in found or _towards_rules(plain) if path.isprintable())
+    return [quote + path if quote else _escaped(path) for path in paths]
+
+
+def _towards_rules(typed: str) -> list[str]:
+    """Return how a path may go on towards a path that a rule names: inside the sandbox not every folder can be listed.
+
+    Reads the JSON instead of the typed snapshot, whose modules take long to import.
+    """
+    import json  # noqa: PLC0415
+
+    start = os.path.expanduser(typed)
+    try:
+        fd = memfd.remembered()
+        record = {} if fd is None else json.loads(memfd.read_sealed(fd))
+        rests = [rule["path"][len(start) :] for rule in record["effective"]["rules"] if rule["path"].startswith(start)]
+    except (SnapshotError, ValueError, LookupError, TypeError, RecursionError):
         return []
-    matches = []
-    for name in names:
-        if name.startswith(start) and (start.startswith(".") or not name.startswith(".")) and name.isprintable():
-            path = folder + slash + name
-            if os.path.isdir(os.path.expanduser(path)):
-                path += "/"
-            matches.append(quote + path if quote else _escaped(path))
-    return matches
+    return sorted({typed + rest.partition("/")[0] or "/" for rest in rests})
+
+
+def _with_slash(path: str) -> str:
+    return path + "/" if os.path.isdir(os.path.expanduser(path)) and not path.endswith("/") else path
 
 
 def _escaped(text: str) -> str:

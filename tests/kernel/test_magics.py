@@ -331,7 +331,34 @@ def test_completion_offers_commands_options_and_paths(shell, environ, tmp_path, 
     assert completed(shell, typed.format(here=tmp_path)) == {line.format(here=tmp_path) for line in expected}
 
 
-@pytest.mark.parametrize("line", ["%policy why /no/such/folder/", "%policy xyz ", "policy = ", "%policy show x", "x"])
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("%policy why /no/such/folder/", {"%policy why /no/such/folder/"}),
+        ("%policy why {here}/none/pri", {"%policy why {here}/none/pri"}),
+        ("%policy why /data/ima", {"%policy why /data/imagenet"}),
+        ("%policy why /sr", {"%policy why /srv/"}),
+        ('%policy why "/srv/mo', {'%policy why "/srv/models'}),
+        ("%policy why ~/proj", {"%policy why ~/projects"}),
+        ("policy why /no/such/pri", {"policy why /no/such/pri"}),
+        ("%policy show pri", {"%policy show pri"}),
+        ("%policy pri", {"%policy pri"}),
+    ],
+)
+def test_where_nothing_can_be_listed_completion_goes_on_towards_a_rule_and_never_offers_names_of_python(
+    shell, environ, tmp_path, typed, expected
+):
+    environ.setenv("HOME", "/home/ada")
+    (tmp_path / "none").touch()
+    assert completed(shell, typed.format(here=tmp_path)) == {line.format(here=tmp_path) for line in expected}
+
+
+def test_python_that_looks_like_the_magic_is_completed_as_python(shell):
+    shell.ip.user_ns["policy"] = 1
+    assert "policy is" in completed(shell, "policy i")
+
+
+@pytest.mark.parametrize("line", ["%policy xyz ", "policy = ", "policy i", "x"])
 def test_where_it_has_nothing_to_offer_it_leaves_the_line_to_ipython(line):
     assert complete(SimpleNamespace(text_until_cursor=line))["completions"] == []
 

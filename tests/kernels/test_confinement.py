@@ -24,6 +24,16 @@ def test_a_notebook_works_in_its_folder_and_cannot_read_a_key(kernel, user):
         assert plain.value(secret) == "SECRET"
 
 
+def test_completion_of_paths_offers_no_names_of_python_where_folders_cannot_be_listed(kernel, user):
+    def offered(typed):
+        message = kernel.client.complete(typed, reply=True, timeout=kernels.SECONDS)
+        return message["content"]["matches"]
+
+    assert kernel.run("import os; os.listdir('/')").error.startswith("PermissionError")
+    assert offered("%policy why /us") == ["/usr/"]
+    assert offered(f"%policy why {user}/.ss") == [f"{user}/.ss"]
+
+
 def test_a_subprocess_is_confined_too(kernel, user):
     assert "Permission denied" in kernel.run(f"!cat {user}/.ssh/id_ed25519").text
 
