@@ -48,7 +48,8 @@ class Remedy:
 class Verdict:
     """Whether one action on a path is allowed.
 
-    `rule` is the most specific rule that grants it, or, where it is refused, the most specific that covers it.
+    `rule` is the most specific rule that grants it, or, where it is refused, the most specific that covers it; a rule
+    that names the path, or a folder above it, counts before one that leads there through a symbolic link.
     `real` is the path with its symbolic links resolved and `kind` what is there, None for nothing.
     """
 
@@ -137,7 +138,9 @@ def why(
     judged = real if found else _nearest(real, kind)
     possible = found is not None or kind(judged) is Kind.DIRECTORY
     covering = sorted(
-        (rule for rule in effective.rules if possible and _covers(rule, judged)), key=_depth, reverse=True
+        (rule for rule in effective.rules if possible and _covers(rule, judged)),
+        key=lambda rule: (_names(rule, path, judged), len(_place(rule))),
+        reverse=True,
     )
     verdicts = []
     for action, meaning, needed in _ACTIONS[found]:
@@ -172,8 +175,9 @@ def _place(rule: Rule) -> str:
     return rule.resolved or rule.path
 
 
-def _depth(rule: Rule) -> int:
-    return len(_place(rule))
+def _names(rule: Rule, *paths: str) -> bool:
+    """Return whether a rule covers one of the paths as it is written, and not only through a symbolic link."""
+    return any(path == rule.path or _beneath(path, rule.path) for path in paths)
 
 
 def _covers(rule: Rule, path: str) -> bool:

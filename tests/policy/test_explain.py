@@ -16,6 +16,7 @@ from openshell_kernel.policy.effective import (
     Access,
     Conflict,
     Origin,
+    Rule,
     Skipped,
 )
 from openshell_kernel.policy.explain import Action, Kind, kind_of, printable, why, yaml_scalar
@@ -101,6 +102,25 @@ def test_a_rule_is_judged_by_the_place_that_it_bound_to():
     )
     assert allowed(effective(bound), "/data/set/a.csv", TREE) == (True, True, True)
     assert allowed(effective(bound), "/home/link", {**TREE, "/home/link": Kind.DIRECTORY}) == (False, False, False)
+
+
+def test_the_rule_that_names_a_folder_counts_before_one_that_leads_there_through_a_link():
+    """/bin is a link to usr/bin on most systems, and deeper than a rule for /usr."""
+    link = Rule(
+        path="/bin",
+        access=Access.READ_ONLY,
+        rights=READ_RIGHTS,
+        origin=Origin.RUNTIME_BASELINE,
+        reason="",
+        resolved="/usr/bin",
+    )
+    tree = {"/": Kind.DIRECTORY, "/usr": Kind.DIRECTORY, "/usr/bin": Kind.DIRECTORY, "/usr/bin/env": Kind.FILE}
+    policy = effective(rule("/usr"), link)
+    for action in (Action.READ, Action.EXECUTE):
+        assert ask(policy, "/usr/bin/env", tree)[action].rule.path == "/usr"
+        assert ask(effective(link), "/usr/bin/env", tree)[action].rule.path == "/bin"
+    # Asked for by the link's own name, the rule for the link is what says it.
+    assert ask(policy, "/bin/env", tree, {"/bin/env": "/usr/bin/env"})[Action.READ].rule.path == "/bin"
 
 
 def test_a_path_is_judged_by_what_its_links_lead_to():
