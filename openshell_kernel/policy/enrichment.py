@@ -247,7 +247,7 @@ def _unenforced(
         found.append(unenforced.NETWORK_POLICIES)
     if policy.network_middlewares:
         found.append(unenforced.NETWORK_MIDDLEWARES)
-    if policy.process is not None and not runtime.identity_applied:
+    if policy.process is not None and policy.process.asked and not runtime.identity_applied:
         found.append(unenforced.PROCESS)
     if selection.granted:
         found.append(unenforced.driver(hardware.driver_version))

@@ -347,6 +347,19 @@ class ProcessPolicy(Block):
     run_as_user: _Identity = None
     run_as_group: _Identity = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _omit_empty(cls, data: object) -> object:
+        """Take an empty identity for one that is left out, as OpenShell does."""
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if not (key in cls.model_fields and value == "")}
+
+    @property
+    def asked(self) -> bool:
+        """Whether any identity is asked for."""
+        return self.run_as_user is not None or self.run_as_group is not None
+
 
 class NetworkEndpoint(Block):
     """A host that OpenShell's proxy lets through: validated in shape, and kept. This package has no proxy."""

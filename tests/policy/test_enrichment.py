@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openshell_kernel.policy import baseline
+from openshell_kernel.policy import baseline, unenforced
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_READ_RIGHTS,
@@ -148,6 +148,14 @@ def test_network_policies_are_told_as_not_enforced_and_kept():
     effective = enriched(policy(network=NETWORK))
     assert "network_policies" in [item.what for item in effective.unenforced]
     assert effective.declared["network_policies"] == NETWORK
+
+
+@pytest.mark.parametrize(
+    ("identity", "told"), [({"run_as_user": "1500"}, True), ({"run_as_user": ""}, False), ({}, False)]
+)
+def test_an_identity_that_is_not_applied_is_told_where_one_is_asked_for(identity, told):
+    effective = enriched(Policy.model_validate({"version": 1, "process": identity}))
+    assert (unenforced.PROCESS in effective.unenforced) is told
 
 
 def test_devices_are_never_made_whatever_the_policy_says():

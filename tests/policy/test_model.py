@@ -178,7 +178,6 @@ def test_normalisation_is_lexical_and_resolves_neither_links_nor_parents(written
             {"process": {"run_as_user": "9" * 9999}},
             "must be 'sandbox' or a numeric",
         ),
-        ("an empty identity is refused", {"process": {"run_as_user": ""}}, "must be 'sandbox' or a numeric"),
         (
             "an endpoint's unknown key is refused",
             {"network_policies": {"a": {"endpoints": [{"hosts": "x"}]}}},
@@ -292,6 +291,12 @@ def test_a_violation_says_where_what_and_what_to_do(case, data, expected):
 )
 def test_accepted(case, data):
     assert problems(data) == [], case
+
+
+def test_an_empty_identity_is_one_that_is_left_out():
+    policy = Policy.model_validate({"version": 1, "process": {"run_as_user": "", "run_as_group": "1500"}})
+    assert (policy.process.run_as_user, policy.process.run_as_group) == (None, "1500")
+    assert policy.declared()["process"] == {"run_as_group": "1500"}
 
 
 def test_all_violations_of_all_blocks_are_reported_together():
