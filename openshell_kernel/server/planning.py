@@ -279,10 +279,16 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
             path for path in code if "write_file" in rule.rights and places.holds(os.path.realpath(rule.path), path)
         ]
         if held:
+            remedy = "take narrower paths"
+            if rule.origin is Origin.PROXY_BASELINE:
+                remedy = (
+                    f"the policy's network_policies bring {rule.path} with them: move the Python environment out of "
+                    f"{rule.path}, or remove network_policies, which are not enforced here"
+                )
             raise PolicyError(
                 f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds "
-                f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; take "
-                "narrower paths"
+                f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; "
+                f"{remedy}"
             )
 
 

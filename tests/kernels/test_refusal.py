@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
+import venv
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,20 @@ def test_every_cell_is_answered_with_the_reason_until_a_restart_succeeds(user, w
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=kernels.SECONDS)
         assert kernel.value("1 + 1") == 2
+
+
+def test_an_environment_in_a_folder_that_network_policies_bring_is_refused_with_what_helps(user, write_policy):
+    write_policy("version: 1\nnetwork_policies: {api: {endpoints: [{host: example.org, port: 443}]}}\n")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        venv.create(folder, with_pip=False)
+        manager = KernelManager(kernel_name="openshell-gpu")
+        manager.kernel_spec.argv[0] = f"{folder}/bin/python"
+        with pytest.raises(PolicyError) as caught:
+            manager.start_kernel(cwd=str(user / "notebooks"))
+    message = str(caught.value)
+    assert "may write /tmp (proxy baseline)" in message
+    assert "network_policies bring /tmp with them: move the Python environment out of /tmp, or remove" in message
+    assert "narrower" not in message
 
 
 def test_a_workdir_that_is_gone_is_told_too(user):
