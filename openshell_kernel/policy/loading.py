@@ -21,10 +21,11 @@ _SHOWN_VIOLATIONS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """What was read: the bytes, and the real path of the very file that they came from."""
+    """What was read: the bytes, the real path of the very file that they came from, and how many names it has."""
 
     path: str
     content: bytes
+    links: int
 
 
 class InvalidPolicyError(PolicyError):
@@ -88,7 +89,8 @@ def read(name: str, *, follow: bool = True) -> File:
     try:
         descriptor = os.open(name, flags)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise PolicyError(f"{name}: not a regular file; a policy must be a YAML file")
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
@@ -108,7 +110,7 @@ def read(name: str, *, follow: bool = True) -> File:
         raise PolicyError(
             f"{name}: larger than {MAX_FILE_BYTES} bytes; a policy is a short text, is this the right file?"
         )
-    return File(path=path, content=content)
+    return File(path=path, content=content, links=status.st_nlink)
 
 
 @lru_cache(maxsize=16)

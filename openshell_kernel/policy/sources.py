@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -172,6 +173,23 @@ def refuse_writable_source(
         raise PolicyError(
             f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
             f"have written cannot widen it; move the policy elsewhere, or make {path} no longer writable"
+        )
+
+
+def refuse_linked_source(source: Source, links: int) -> None:
+    """Make sure that a policy has no second name, by which the sandbox might write it.
+
+    Exempt are a policy near the notebook, which is trusted by content, and the built-in one: installers make hard links
+    between environments, and the code beside it would be no safer.
+
+    Raises:
+        PolicyError: the file has more than one hard link.
+    """
+    if source.kind not in (SourceKind.NEARBY, SourceKind.BUILT_IN) and links > 1:
+        raise PolicyError(
+            f"{source.describe()}: the file has {links} names (hard links), and the sandbox may be able to write "
+            "one of the others; make a copy with one name only: "
+            f"cp -p {shlex.quote(source.path)} NEW && mv NEW {shlex.quote(source.path)}"
         )
 
 

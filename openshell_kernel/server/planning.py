@@ -77,7 +77,9 @@ def load_policy(operator: Operator, *, workdir: str, root: str | None) -> Loaded
     if source.kind is sources.SourceKind.NEARBY:
         policy = trust.load(source.path, trust.Store(trust.store_path(os.environ)))
     else:
-        policy = loading.load(source.path)
+        file = loading.read(source.path)
+        sources.refuse_linked_source(source, file.links)
+        policy = loading.decode(file.content, name=source.path)
     return LoadedPolicy(policy=policy, source=source)
 
 

@@ -72,6 +72,22 @@ def test_an_environment_in_a_folder_that_network_policies_bring_is_refused_with_
     assert "narrower" not in message
 
 
+def test_a_policy_with_a_second_name_in_a_folder_that_the_sandbox_writes_is_refused_until_it_has_one(
+    user, write_policy
+):
+    policy = write_policy("version: 1\nfilesystem_policy: {include_workdir: true}\n")
+    os.link(policy, user / "notebooks" / "mine.yaml")
+    with pytest.raises(PolicyError, match=r"policy.yaml .*has 2 names \(hard links\)") as caught:
+        KernelManager(kernel_name="openshell-gpu").start_kernel(cwd=str(user / "notebooks"))
+    remedy = str(caught.value).rpartition(": ")[2].replace("NEW", str(user / "new"))
+    subprocess.run(["sh", "-c", remedy], check=True)
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.value("open('mine.yaml', 'w').write('version: 2')") == 10
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.value("1 + 1") == 2
+
+
 def test_a_workdir_that_is_gone_is_told_too(user):
     """Whatever the launcher meets, also what no policy says."""
     folder = user / "notebooks" / "gone"

@@ -7,7 +7,7 @@ import pytest
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.loading import load
-from openshell_kernel.policy.sources import Source, SourceKind, find, refuse_writable_source
+from openshell_kernel.policy.sources import Source, SourceKind, find, refuse_linked_source, refuse_writable_source
 
 TRAIT, VARIABLE, XDG = "/srv/trait.yaml", "/srv/variable.yaml", "/home/ada/xdg/openshell/policy.yaml"
 HOME, SYSTEM = "/home/ada/.config/openshell/policy.yaml", "/etc/openshell/policy.yaml"
@@ -152,6 +152,17 @@ def test_a_trait_that_no_file_can_have_is_an_ordinary_error():
 
 
 # Trust
+
+
+@pytest.mark.parametrize("kind", SourceKind)
+def test_a_file_with_a_second_name_is_no_source_but_where_content_is_trusted_or_installers_make_links(kind):
+    source = Source(kind=kind, path="/srv/my policy.yaml")
+    refuse_linked_source(source, 1)
+    if kind in (SourceKind.NEARBY, SourceKind.BUILT_IN):
+        refuse_linked_source(source, 2)
+        return
+    with pytest.raises(PolicyError, match="has 2 names"):
+        refuse_linked_source(source, 2)
 
 
 @pytest.fixture
