@@ -96,7 +96,8 @@ def forbid_core_dumps() -> Layer:
     """
     # With 0 the dump would still be piped into a program that core_pattern names; 1 means not even that. core(5)
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    return Layer(name="No core dumps", active=True, detail="a crash writes no memory to disk, nor to a crash handler")
+    detail = "a crash writes no memory to disk, nor to a crash handler, as long as seccomp keeps the limit as it is"
+    return Layer(name="No core dumps", active=True, detail=detail)
 
 
 def drop(identity: Identity | None, keep: Sequence[str], *, bounded: bool) -> tuple[Layer, ...]:

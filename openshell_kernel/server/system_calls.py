@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import stat
 import termios
@@ -212,6 +213,27 @@ GROUPS = (
         name="keyrings",
         reason="they hold keys of the user's other programs, and no file rule covers them",
         refusals=_always("add_key", "request_key", "keyctl"),
+    ),
+    Group(
+        name="message queues and semaphores of System V",
+        reason="they belong to all programs of the same user, and no file rule covers them; those of POSIX are open",
+        refusals=(
+            *_always("msgget", "msgsnd", "msgrcv", "msgctl"),
+            *_always("semget", "semop", "semtimedop", "semctl"),
+        ),
+    ),
+    Group(
+        name="the limit on core dumps",
+        reason="at 0 a crash handler would be given the kernel's memory, at 1, as it is set, not even that",
+        refusals=(
+            # gpg and its kin set it to 0 themselves, and end at any other error than this or EINVAL.
+            Refusal(call="setrlimit", when=(_int(0, resource.RLIMIT_CORE),), code=errno.ENOSYS),
+            Refusal(
+                call="prlimit64",
+                when=(_equal(0, 0), _int(1, resource.RLIMIT_CORE), _not_equal(2, 0)),
+                code=errno.ENOSYS,
+            ),
+        ),
     ),
     Group(
         name="terminal injection",

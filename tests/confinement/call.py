@@ -119,6 +119,7 @@ def everyday():
     socket.socketpair()
     resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
     resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE)
+    resource.getrlimit(resource.RLIMIT_CORE)
     master, _ = os.openpty()
     fcntl.ioctl(master, termios.TIOCGWINSZ, b"\0" * 8)
     os.pidfd_open(os.getpid())
@@ -135,6 +136,12 @@ def everyday():
     return "ok"
 
 
+def lower_core_limit(process):
+    """Set the limit to 0, at which core_pattern's program would be run; say what is in force then."""
+    resource.prlimit(process(), resource.RLIMIT_CORE, (0, 0))
+    return str(resource.getrlimit(resource.RLIMIT_CORE)[1])
+
+
 ATTEMPTS = {
     "as_i386": as_i386,
     "as_x32": as_x32,
@@ -144,6 +151,8 @@ ATTEMPTS = {
     "removal": removal,
     "set-uid by chmod": lambda: set_uid_file(chmod_set_uid),
     "set-uid by open": lambda: set_uid_file(lambda path: os.open(path, os.O_CREAT | os.O_WRONLY, 0o4755)),
+    "core limit": lambda: lower_core_limit(lambda: 0),
+    "core limit of oneself by number": lambda: lower_core_limit(os.getpid),
     "everyday": everyday,
 }
 

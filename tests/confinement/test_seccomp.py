@@ -61,6 +61,8 @@ def arguments(refusal: Refusal) -> list[int]:
     """Return arguments that meet an entry's conditions; the others fit nothing, so that no call does harm."""
     if refusal.call == "clone":  # which must not share memory or a stack with its parent
         return [SIGCHLD | refusal.when[0].value, 0, 0, 0, 0, 0]
+    if refusal.call == "msgget":  # which must not make a queue that stays
+        return [ALL_BITS, 0, 0, 0, 0, 0]
     values = [ALL_BITS] * 6
     for argument in refusal.when:
         values[argument.index] = meeting(argument)
@@ -112,6 +114,12 @@ def test_a_call_of_another_architecture_ends_the_process(name):
 @pytest.mark.parametrize("way", ["chmod", "open"])
 def test_no_program_is_left_behind_that_runs_with_the_rights_of_this_user(way):
     assert attempt(f"set-uid by {way}") == Outcomes(filtered="EPERM", unfiltered="set")
+
+
+def test_the_limit_on_core_dumps_stays_as_it_is():
+    for name in ("core limit", "core limit of oneself by number"):
+        assert attempt(name).unfiltered == "0"
+        assert attempt(name).filtered in ("ENOSYS", "EPERM")
 
 
 def test_everyday_calls_next_to_the_refused_ones_work():

@@ -134,7 +134,8 @@ PROCESSES = (
     holds("capabilities to be had by exec", "capabilities('CapBnd')", both(NOTHING, WORKS, "nobody but root can empty this set; no_new_privs makes it idle")),
     holds("become root by a set-uid program", "identity_of(set_uid_program)", NOTHING, both(NOTHING, WORKS, "root is root already")),
     holds("become another user", "become(4242)", "EPERM", both(WORKS, "EPERM", NO_ROOT)),
-    holds("dump core", "dump_core()", "EPERM"),
+    holds("dump core", "dump_core()", "ENOSYS"),
+    holds("dump core to a crash handler", "dump_core(0)", "ENOSYS"),
     holds("a user namespace", "unshare(CLONE_NEWUSER)", "EPERM"),
     holds("a user namespace by clone", "clone(CLONE_NEWUSER)", "EPERM"),
     holds("a user namespace by clone3", "clone3(CLONE_NEWUSER)", "ENOSYS"),
@@ -162,6 +163,9 @@ PROCESSES = (
     holds("netlink to the audit system", "special_socket(socket.AF_NETLINK, socket.SOCK_RAW, 9)", "EPERM"),
     holds("connections to the hypervisor", "special_socket(socket.AF_VSOCK)", "EPERM"),
     holds("a message queue of another program", "message_queue(queue)"),
+    holds("read a message of another program", "received_message(mailbox)", "EPERM", changes=True),
+    holds("send another program a message", "send_message(mailbox)", "EPERM", changes=True),
+    holds("take another program's semaphore", "take_semaphore(semaphore)", "EPERM", changes=True),
     holds("abstract sockets of others", "ask(socket.AF_UNIX, abstract)", "EPERM"),
 )  # fmt: skip
 

@@ -46,6 +46,7 @@ _NUMBERS = {
 }  # fmt: skip
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 MS_BIND = 4096
+IPC_NOWAIT = 0o4000
 AT_FDCWD = -100
 
 
@@ -334,16 +335,17 @@ def from_memory(*arguments):
 
 
 def dump_core(limit=resource.RLIM_INFINITY):
-    """Raise the limit, so that a crash would hand the memory to whatever core_pattern names."""
+    """Set the limit, so that a crash would hand the memory to whatever core_pattern names: 1 alone would not."""
     before = resource.getrlimit(resource.RLIMIT_CORE)
     if before[1] == limit:
         return "unlimited"
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+        # The limit that counts, below the hard one where that suffices: it could not be raised again.
+        resource.setrlimit(resource.RLIMIT_CORE, (limit, limit if limit == resource.RLIM_INFINITY else before[1]))
     except ValueError as error:
         raise PermissionError(errno.EPERM, str(error)) from None
     resource.setrlimit(resource.RLIMIT_CORE, before)
-    return "raised"
+    return "set"
 
 
 # Processes.
@@ -856,6 +858,22 @@ def message_queue(name):
     fd = syscall("mq_open", name.strip("/").encode(), os.O_RDONLY | os.O_NONBLOCK, 0, None)
     os.close(fd)
     return name
+
+
+def received_message(number):
+    """Take the first message of a System V queue."""
+    message = ctypes.create_string_buffer(4096)
+    size = _checked(libc.msgrcv(number, message, 4000, 0, IPC_NOWAIT))
+    return message.raw[8 : 8 + size]
+
+
+def send_message(number):
+    text = ESCAPED.encode()
+    return _checked(libc.msgsnd(number, struct.pack("l", 1) + text, len(text), IPC_NOWAIT)) or "sent"
+
+
+def take_semaphore(number):
+    return _checked(libc.semop(number, struct.pack("Hhh", 0, -1, IPC_NOWAIT), 1)) or "taken"
 
 
 def renice(pid):

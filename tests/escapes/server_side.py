@@ -29,6 +29,8 @@ from pathlib import Path
 from support import kernels
 
 HERE = Path(__file__).parent
+IPC_RMID, GETVAL = 0, 12
+libc = ctypes.CDLL(None)
 FILES = {
     ".ssh/id_ed25519": "LEAK-private-key",
     ".bashrc": "# as it was\n",
@@ -251,6 +253,8 @@ class World:
             "victim's limits": resource.prlimit(pid, resource.RLIMIT_NOFILE),
             "victim's priority": os.getpriority(os.PRIO_PROCESS, pid),
             "victim's input": typed,
+            "victim's messages": _messages(self.victim_targets["mailbox"]),
+            "victim's semaphore": libc.semctl(self.victim_targets["semaphore"], 0, GETVAL),
             "victim's memory": text,
         }
 
@@ -301,7 +305,10 @@ class World:
                 self.victim.communicate()
             # What would outlive it. It may have been killed, or have failed before it had them.
             Path(f"/dev/shm/openshell-escapes-{self.victim.pid}").unlink(missing_ok=True)
-            ctypes.CDLL(None).mq_unlink(f"/openshell-escapes-{self.victim.pid}".encode())
+            libc.mq_unlink(f"/openshell-escapes-{self.victim.pid}".encode())
+            if self.victim_targets:
+                libc.msgctl(self.victim_targets["mailbox"], IPC_RMID, None)
+                libc.semctl(self.victim_targets["semaphore"], 0, IPC_RMID)
 
     def _start_server(self):
         words = ["--ServerApp.port=0", "--no-browser", f"--ServerApp.root_dir={self.home}/notebooks"]
@@ -322,6 +329,12 @@ class World:
                 raise RuntimeError(log.read().decode())
             time.sleep(0.05)
         self.port = json.loads(path.read_text())["port"]
+
+
+def _messages(number):
+    """Return how many bytes and messages a System V queue holds."""
+    lines = [line.split() for line in Path("/proc/sysvipc/msg").read_text().splitlines()[1:]]
+    return next(tuple(words[3:5]) for words in lines if words[1] == str(number))
 
 
 def _attributes(path):

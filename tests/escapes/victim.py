@@ -10,6 +10,7 @@ import json
 import os
 import selectors
 import socket
+import struct
 import sys
 import termios
 import tty
@@ -59,6 +60,22 @@ def segment():
     return number
 
 
+def mailbox():
+    """Return a System V message queue with one message in it."""
+    number = libc.msgget(_IPC_PRIVATE, _IPC_CREAT | 0o600)
+    if libc.msgsnd(number, struct.pack("l", 1) + TEXT.encode(), len(TEXT), 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return number
+
+
+def semaphore():
+    """Return a System V semaphore that nobody has taken."""
+    number = libc.semget(_IPC_PRIVATE, 1, _IPC_CREAT | 0o600)
+    if libc.semop(number, struct.pack("Hhh", 0, 1, 0), 1) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return number
+
+
 def message_queue():
     """Return a small one: the sizes of all that a user has are limited."""
     name = f"/openshell-escapes-{os.getpid()}"
@@ -100,6 +117,8 @@ def main(home):
         "shared": shared,
         "segment": segment(),
         "queue": message_queue(),
+        "mailbox": mailbox(),
+        "semaphore": semaphore(),
         "key_number": key(),
     }
     print(json.dumps(targets), flush=True)

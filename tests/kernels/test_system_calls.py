@@ -1,6 +1,7 @@
 """The filter of system calls, inside real kernels: everyday work goes on, and what is refused says so."""
 
 import importlib.util
+import shutil
 
 import pytest
 from support import kernels
@@ -106,6 +107,27 @@ text, _ = await process.communicate(b"piped ")
 print(text.decode() + await asyncio.to_thread(lambda: "threaded"))
 """
     assert printed(kernel, code) == "piped threaded\n"
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
+def test_gpg_which_forbids_core_dumps_itself_goes_on(kernel):
+    output = kernel.run("!gpg --batch --list-keys && echo listed").text
+    assert output.endswith("listed\r\n"), output
+
+
+def test_locks_and_queues_of_multiprocessing_work(kernel):
+    code = """
+import multiprocessing
+queue, lock = multiprocessing.Queue(), multiprocessing.Lock()
+def put():
+    with lock:
+        queue.put("put")
+process = multiprocessing.get_context("fork").Process(target=put)
+process.start()
+print(queue.get(timeout=30))
+process.join()
+"""
+    assert printed(kernel, code) == "put\n"
 
 
 @needs["numba"]
