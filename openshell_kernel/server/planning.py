@@ -19,7 +19,7 @@ from openshell_kernel.policy import loading, sources, trust, unenforced
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import gpus, interpreter, places, seccomp
+from openshell_kernel.server import arguments, gpus, interpreter, places, seccomp
 from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
@@ -175,7 +175,7 @@ async def make_plan(
                 home=home,
                 identity_applied=identity is not None,
                 records=selection.records,
-                notices=(problem,) if problem else (),
+                notices=(*arguments.exposures(), *((problem,) if problem else ())),
             ),
             source=loaded.source.describe(),
             selection=selection,

@@ -21,7 +21,7 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import places
+from openshell_kernel.server import arguments, places
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked
 from openshell_kernel.server.output import Output
@@ -238,6 +238,8 @@ class OpenShellProvisioner(LocalProvisioner):
             raise self._refusal
         if self._loaded is None or self._private is None:
             raise LaunchError("launch_kernel was called without pre_launch; start the kernel through a KernelManager")
+        # Before a kernel could read them.
+        arguments.blank()
         workdir, root = _workdir(kwargs), root_folder(self._manager)
         linked = places.refuse_link(kwargs.pop("cwd", None) or os.getcwd(), root=root, home=str(Path.home()))
         planned = await make_plan(
@@ -304,9 +306,9 @@ class OpenShellProvisioner(LocalProvisioner):
             with tempfile.TemporaryFile() as plan_file:
                 plan_file.write(planned.plan.to_bytes())
                 plan_file.flush()
-                arguments = ["--plan-fd", str(plan_file.fileno()), "--report-fd", str(report_end)]
+                descriptors = ["--plan-fd", str(plan_file.fileno()), "--report-fd", str(report_end)]
                 info = await super().launch_kernel(
-                    [sys.executable, *LAUNCHER, *arguments],
+                    [sys.executable, *LAUNCHER, *descriptors],
                     **{**self._standard_streams(), **kwargs, "pass_fds": (plan_file.fileno(), report_end)},
                     env=planned.launcher_environment,
                     cwd="/",

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import site
@@ -24,8 +25,10 @@ import tempfile
 import termios
 import time
 import traceback
+import urllib.request
 from pathlib import Path
 
+from jupyter_client.blocking import BlockingKernelClient
 from support import kernels
 
 HERE = Path(__file__).parent
@@ -106,6 +109,30 @@ class World:
         self.kernels[name] = (kernel, stack)
         output = kernel.run(Path(HERE, "payload.py").read_text())
         return {"refused": "", "error": output.error}
+
+    def in_servers_kernels(self, options, token, specs, code, *, by_shell=False):
+        """Start a server with these options and through it one kernel after the other; return what the code gave."""
+        outputs = []
+        with self._running_server(*options, by_shell=by_shell) as (_, port):
+            for spec in specs:
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/api/kernels",
+                    data=json.dumps({"name": spec, "path": ""}).encode(),
+                    headers={"Authorization": f"token {token}"},
+                )
+                with urllib.request.urlopen(request) as answer:  # noqa: S310 - the address is that of the server started here
+                    number = json.load(answer)["id"]
+                path = self.home / f".local/share/jupyter/runtime/kernel-{number}.json"
+                client = BlockingKernelClient(connection_file=str(path))
+                client.load_connection_file()
+                client.start_channels()
+                try:
+                    client.wait_for_ready(timeout=kernels.SECONDS)
+                    output = kernels.Kernel(None, client).run(code)
+                finally:
+                    client.stop_channels()
+                outputs.append({"text": output.text, "error": output.error})
+        return outputs
 
     def has(self, name):
         return name in self.kernels
@@ -311,24 +338,33 @@ class World:
                 libc.semctl(self.victim_targets["semaphore"], 0, IPC_RMID)
 
     def _start_server(self):
-        words = ["--ServerApp.port=0", "--no-browser", f"--ServerApp.root_dir={self.home}/notebooks"]
+        self.server, self.port = self.exits.enter_context(self._running_server())
+
+    @contextlib.contextmanager
+    def _running_server(self, *options, by_shell=False):
+        """Run a Jupyter server, by a shell if it is to have one above it; give its process and its port."""
+        words = ["--ServerApp.port=0", "--no-browser", f"--ServerApp.root_dir={self.home}/notebooks", *options]
         if os.getuid() == 0:
             words.append("--allow-root")
-        log = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as the server runs
-        self.exits.callback(log.close)
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "jupyter_server", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        self.exits.callback(self.server.wait)
-        self.exits.callback(self.server.terminate)
-        path = self.home / f".local/share/jupyter/runtime/jpserver-{self.server.pid}.json"
-        deadline = time.monotonic() + kernels.SECONDS
-        while not (path.exists() and path.read_text().endswith("}")):
-            if time.monotonic() > deadline or self.server.poll() is not None:
-                log.seek(0)
-                raise RuntimeError(log.read().decode())
-            time.sleep(0.05)
-        self.port = json.loads(path.read_text())["port"]
+        command = [sys.executable, "-m", "jupyter_server", *words]
+        if by_shell:
+            command = ["sh", "-c", f"{shlex.join(command)} & echo $! >{self.home}/notebooks/pid; wait"]
+        with tempfile.TemporaryFile() as log, contextlib.ExitStack() as stack:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            stack.callback(process.wait)
+            pid_file = self.home / "notebooks/pid"
+            deadline = time.monotonic() + kernels.SECONDS
+            while by_shell and not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            pid = int(pid_file.read_text()) if by_shell else process.pid
+            stack.callback(os.kill, pid, signal.SIGTERM)
+            path = self.home / f".local/share/jupyter/runtime/jpserver-{pid}.json"
+            while not (path.exists() and path.read_text().endswith("}")):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(log.read().decode())
+                time.sleep(0.05)
+            yield process, json.loads(path.read_text())["port"]
 
 
 def _messages(number):
