@@ -1,7 +1,8 @@
 """What a kernel writes to its stdout and stderr, copied to the server's log.
 
 A kernel that inherited the server's own descriptors could read what is typed into the server's terminal, change that
-terminal, or rewrite the log file behind them. So it writes into a pipe.
+terminal, or rewrite the log file behind them. So it writes into a pipe. And each line that comes out of it is marked as
+the kernel's: it could look like one of the server's own.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ import threading
 
 _PIECE = 1 << 16
 _STDERR = 2
-# Control characters steer a terminal: only tabs and ends of lines are copied.
-_HARMLESS = bytes(code if code in (9, 10) or 32 <= code != 127 else ord("?") for code in range(256))  # noqa: PLR2004 - ASCII
+_LONGEST_LINE = 1 << 13
+_SHORT = 8  # characters of a kernel's id tell it from the others
+
+
+def harmless(line: bytes, *, kernel_id: str) -> str:
+    """Return a line of a kernel's output, marked and without what would steer a terminal or hide the mark."""
+    text = line.decode(errors="replace").rstrip("\r")
+    # What isprintable refuses holds also C1 codes, marks that reverse the direction of writing, and wide blanks.
+    kept = (c if c.isprintable() or c == "\t" else " " if c.isspace() else "?" for c in text)
+    return f"[kernel {kernel_id[:_SHORT]}] {''.join(kept)}\n"
 
 
 class Output:
-    """A pipe for one kernel's output and the thread that copies it; `close` ends both, whoever still holds the pipe."""
+    """A pipe for one kernel's output and the thread that copies it; `close` ends both, whoever still holds the pipe.
 
-    def __init__(self, target: int = _STDERR) -> None:
+    Copied are whole lines; a last one without an end comes when the pipe is closed, and one that is too long in pieces.
+    """
+
+    def __init__(self, target: int = _STDERR, *, kernel_id: str) -> None:
         self.writing_end = -1
+        self._kernel_id = kernel_id
         self._reading_end, self.writing_end = os.pipe()
         self._stopped, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._copy, args=(target,), name="openshell-output", daemon=True)
@@ -48,6 +61,7 @@ class Output:
         poll = select.poll()
         poll.register(self._reading_end, select.POLLIN)
         poll.register(self._stopped, select.POLLIN)
+        unfinished = b""
         try:
             while True:
                 ready = dict(poll.poll())
@@ -55,12 +69,20 @@ class Output:
                     piece = os.read(self._reading_end, _PIECE)
                     if not piece:
                         return
-                    # A log that cannot be written must not end the kernel.
-                    with contextlib.suppress(OSError):
-                        os.write(target, piece.translate(_HARMLESS))
+                    *lines, unfinished = (unfinished + piece).split(b"\n")
+                    if len(unfinished) > _LONGEST_LINE:
+                        lines, unfinished = [*lines, unfinished], b""
+                    self._write(target, lines)
                 if self._stopped in ready:
                     # A pipe holds no more than that piece, but for a program that goes on writing.
                     return
         finally:
+            self._write(target, [unfinished] if unfinished else [])
             os.close(self._reading_end)
             os.close(self._stopped)
+
+    def _write(self, target: int, lines: list[bytes]) -> None:
+        text = "".join(harmless(line, kernel_id=self._kernel_id) for line in lines)
+        # A log that cannot be written must not end the kernel.
+        with contextlib.suppress(OSError):
+            os.write(target, text.encode())

@@ -326,7 +326,7 @@ class OpenShellProvisioner(LocalProvisioner):
     def _standard_streams(self) -> dict[str, int]:
         """Return where the kernel's stdout and stderr go, unless who starts it says otherwise."""
         self._end_output()
-        self._output = Output()
+        self._output = Output(kernel_id=self.kernel_id or "")
         return {"stdout": self._output.writing_end, "stderr": self._output.writing_end}
 
     def _end_output(self) -> None:

@@ -3,21 +3,70 @@
 import os
 import subprocess
 
+import pytest
+from support import kernels
+
 from openshell_kernel.server.output import Output
+
+KERNEL = "4d1c2f3a-5b6c-7d8e-9f00-112233445566"
+MARK = "[kernel 4d1c2f3a] "
 
 
 def test_text_is_copied_and_control_characters_are_not(tmp_path):
     with open(tmp_path / "log", "wb") as log:
-        output = Output(log.fileno())
+        output = Output(log.fileno(), kernel_id=KERNEL)
         subprocess.run(["printf", r"plain\n\tsteered: \033]52;c;x\007\n"], stdout=output.writing_end, check=True)
         output.close()
-    assert (tmp_path / "log").read_text() == "plain\n\tsteered: ?]52;c;x?\n"
+    assert (tmp_path / "log").read_text() == f"{MARK}plain\n{MARK}\tsteered: ?]52;c;x?\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "copied"),
+    [
+        (b"\x9b31m\xc2\x9b31m\n", "\N{REPLACEMENT CHARACTER}31m?31m"),
+        ("Größe 大きい 🙂 a\u00a0b\u3000c\n".encode(), "Größe 大きい 🙂 a b c"),
+        ("x\u202ey\u2028z\n".encode(), "x?y z"),
+        (b"50%\r100%\r\n", "50% 100%"),
+        (b"no end", "no end"),
+        (b"\n", ""),
+    ],
+)
+def test_what_steers_a_terminal_is_replaced_and_text_stays_readable(tmp_path, written, copied):
+    with open(tmp_path / "log", "wb") as log:
+        output = Output(log.fileno(), kernel_id=KERNEL)
+        os.write(output.writing_end, written)
+        output.close()
+    assert (tmp_path / "log").read_text() == f"{MARK}{copied}\n"
+
+
+def test_no_line_looks_like_one_of_the_servers_own(tmp_path):
+    """However it is written: in pieces, too long for one, after a return of the carriage."""
+    forged = b"[I 2026-01-01 00:00:00.000 ServerApp] OpenShell: kernel is confined"
+    with open(tmp_path / "log", "wb") as log:
+        output = Output(log.fileno(), kernel_id=KERNEL)
+        for piece in (b"begun ", forged + b"\n", b"x" * 200_000 + forged + b"\n", b"\r", forged, b"\n\n", forged):
+            os.write(output.writing_end, piece)
+        output.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in lines if not line.startswith(MARK)] == []
+    assert f"{MARK}begun {forged.decode()}" in lines
+    assert sum(line.count("x") for line in lines) == 200_000
+
+
+def test_a_line_is_copied_as_soon_as_it_ends(tmp_path):
+    with open(tmp_path / "log", "wb") as log:
+        output = Output(log.fileno(), kernel_id=KERNEL)
+        os.write(output.writing_end, b"one\ntw")
+        kernels.eventually(lambda: (tmp_path / "log").read_text() == f"{MARK}one\n", "the first line")
+        os.write(output.writing_end, b"o\n")
+        kernels.eventually(lambda: (tmp_path / "log").read_text() == f"{MARK}one\n{MARK}two\n", "the second")
+        output.close()
 
 
 def test_closing_does_not_wait_for_a_program_that_holds_the_pipe(tmp_path):
     before = set(os.listdir("/proc/self/fd"))
     with open(tmp_path / "log", "wb") as log:
-        output = Output(log.fileno())
+        output = Output(log.fileno(), kernel_id=KERNEL)
         program = subprocess.Popen(["sleep", "1000"], stdout=output.writing_end)
         output.started()
         output.close()
@@ -29,7 +78,7 @@ def test_closing_does_not_wait_for_a_program_that_holds_the_pipe(tmp_path):
 
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path):
     target = os.open(tmp_path, os.O_RDONLY)
-    output = Output(target)
+    output = Output(target, kernel_id=KERNEL)
     os.write(output.writing_end, b"lost\n")
     os.write(output.writing_end, b"lost as well\n")
     output.close()
