@@ -46,7 +46,8 @@ ALWAYS = (
     Unenforced(
         what="files in the working directory",
         why="what the notebook writes there may be run later by you: .git/hooks, .envrc, conftest.py, other notebooks, "
-        "and a jupyter_server_config.py if you start Jupyter there",
+        "a jupyter_server_config.py if you start Jupyter there, and Python modules if you start jupyter nbconvert "
+        "--execute there: start it in another folder, or use jupyter execute or papermill instead",
     ),
 )
 
