@@ -43,6 +43,10 @@ def load_ipython_extension(ip: Any) -> None:  # noqa: ANN401 - IPython has no ty
     warning = _prepare()
     if warning:
         _print_before_first_cell(ip, warning)
+    if not _lists("/proc"):
+        from openshell_kernel.kernel.children import end_without_proc  # noqa: PLC0415
+
+        end_without_proc(ip)
 
 
 def policy(line: str) -> None:
@@ -240,6 +244,15 @@ def _prepare() -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         return "WARNING: the record of this sandbox is damaged; `%policy show` says more"
     return ""
+
+
+def _lists(folder: str) -> bool:
+    """Return whether a folder can be listed. Landlock decides when it is opened, and os.access does not know."""
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+    except OSError:
+        return False
+    return True
 
 
 def _print_before_first_cell(ip: Any, warning: str) -> None:  # noqa: ANN401

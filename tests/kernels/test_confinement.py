@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from jupyter_client.manager import KernelManager
 from support import kernels
 
 MINIMAL = "version: 1\nfilesystem_policy: {}\n"
@@ -135,6 +136,28 @@ process = await asyncio.create_subprocess_exec({sys.executable!r}, "-m", "pip", 
 print((await process.communicate())[0].decode())
 """
         assert kernel.run(code).text.startswith("pip ")
+
+
+def test_without_proc_a_shutdown_ends_the_kernels_children_and_logs_no_trace(user, write_policy, capfd):
+    write_policy(MINIMAL)
+    manager = KernelManager(kernel_name="openshell-gpu")
+    manager.start_kernel(cwd=str(user / "notebooks"))
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=kernels.SECONDS)
+    kernel = kernels.Kernel(manager, client)
+    assert kernel.run("__import__('os').listdir('/proc')").error.startswith("PermissionError")
+    # Jupyter interrupts a kernel before it shuts it down.
+    uninterrupted = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    code = f"import signal, subprocess\nsubprocess.Popen(['sleep', '1000'], preexec_fn=lambda: {uninterrupted})"
+    assert kernel.run(code).error == ""
+    assert kernel.run("import os; os._exit(0) if os.fork() == 0 else os.wait()").error == ""
+    session = kernel.pid
+    assert len(kernels.processes(session)) == 2
+    manager.shutdown_kernel()
+    client.stop_channels()
+    kernels.eventually(lambda: not kernels.processes(session), "the end of the kernel's processes")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_says_so(user):
