@@ -12,9 +12,11 @@ import contextlib
 import itertools
 import json
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
@@ -23,7 +25,7 @@ from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _KERNELSPEC = "share/jupyter/kernels/openshell-gpu"
 _USAGE = "usage: launcher [--kernelspec FOLDER] -f CONNECTION_FILE [ipykernel options]"
@@ -45,9 +47,10 @@ def _start(argv: list[str]) -> None:
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
     loaded = load_policy(operator, workdir=os.path.realpath("."), root=None)
     workdir = os.path.realpath(".")
-    private = PrivateFolder()
-    # Made before anything can fail: whatever becomes of this process, the folder goes away with it.
     trusted = trusted_environment(loaded.policy, workdir)
+    _detach_from_files(trusted)
+    private = PrivateFolder()
+    # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
     _leave_janitor(str(private.path), trusted)
     planned = asyncio.run(
         make_plan(
@@ -116,17 +119,61 @@ def _connection_file(argv: list[str]) -> str:
     return path
 
 
+def _detach_from_files(environment: dict[str, str]) -> None:
+    """Put a pipe in the place of each file that the client gave as stdout or stderr, and nothing in that of stdin.
+
+    A kernel that inherited the client's own descriptors could rewrite the file behind them, or read on in it.
+    """
+    pipes: dict[tuple[int, int], int] = {}
+    for fd in filter(_is_file, (1, 2)):
+        status = os.fstat(fd)
+        file = (status.st_dev, status.st_ino)
+        if file not in pipes:
+            reading, pipes[file] = os.pipe()
+            _leave(
+                [sys.executable, "-I", "-m", "openshell_kernel.server.copier"], environment, streams={0: reading, 1: fd}
+            )
+            os.close(reading)
+        os.dup2(pipes[file], fd)
+    for fd in pipes.values():
+        os.close(fd)
+    if _is_file(0):
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+
+def _is_file(fd: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # closed
+
+
 def _leave_janitor(path: str, environment: dict[str, str], *, keep: tuple[int, ...] = ()) -> None:
     """Leave a process behind that removes a path when this process, by then the kernel, has ended.
 
     Until then it keeps descriptors open, and with them their locks.
+    """
+    kernel = os.pidfd_open(os.getpid())
+    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), path]
+    _leave(janitor, environment, keep=(kernel, *keep))
+    os.close(kernel)
+
+
+def _leave(
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    keep: tuple[int, ...] = (),
+    streams: Mapping[int, int] = MappingProxyType({}),
+) -> None:
+    """Leave a process behind that runs a program, with these descriptors kept open and these as standard streams.
 
     It is nobody's child, so that ipykernel, which ends its children at shutdown, does not end it too early.
     """
-    kernel = os.pidfd_open(os.getpid())
     child = os.fork()
     if child:
-        os.close(kernel)
         os.waitpid(child, 0)
         return
     if os.fork():
@@ -134,17 +181,18 @@ def _leave_janitor(path: str, environment: dict[str, str], *, keep: tuple[int, .
     os.setsid()
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(nothing, fd)
+    # Copies, because one of the three may be wanted as another of them.
+    sources = [os.dup(streams.get(fd, nothing)) for fd in (0, 1, 2)]
+    for fd, source in enumerate(sources):
+        os.dup2(source, fd)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in (0, 1, 2, kernel, *keep):
+        if fd not in (0, 1, 2, *keep):
             # The descriptor of the listing itself is in the list, and closed by now.
             with contextlib.suppress(OSError):
                 os.close(fd)
-    for fd in (kernel, *keep):
+    for fd in keep:
         os.set_inheritable(fd, True)
-    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), path]
-    os.execve(sys.executable, janitor, environment)  # noqa: S606 - no shell is wanted
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A client that ignores provisioners runs the kernelspec's argv as it stands, and gets the same confined kernel."""
 
+import contextlib
 import json
 import os
 import signal
@@ -45,7 +46,8 @@ class Process:
             sys.executable if word == "python" else word.replace("{connection_file}", self.connection_file)
             for word in spec.argv
         ]
-        self.process = subprocess.Popen(argv, cwd=user / "notebooks", stderr=subprocess.PIPE, text=True, **options)
+        options = {"stderr": subprocess.PIPE, "text": True, **options}
+        self.process = subprocess.Popen(argv, cwd=user / "notebooks", **options)
 
     def client(self):
         return connected(self.connection_file)
@@ -70,6 +72,55 @@ def test_it_is_confined_like_any_other_and_leaves_nothing(user, process):
     assert process.process.wait(kernels.SECONDS) == 0
     client.stop_channels()
     kernels.eventually(lambda: not list(Path(tempfile.gettempdir()).glob("openshell-*")), "the removal of its folder")
+
+
+REWRITE = """
+import os, stat
+def attempt(fd):
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode) and "client" in os.readlink(f"/proc/self/fd/{fd}"):
+            os.ftruncate(fd, 0)
+            return True
+    except OSError:
+        pass
+print([fd for fd in range(256) if attempt(fd)])
+"""
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one file for both", "two files"])
+def test_a_kernel_cannot_rewrite_the_clients_log_and_its_output_comes_there(user, apart):
+    logs = [user / "client-out", user / "client-err"] if apart else [user / "client-log"]
+    for log in logs:
+        log.write_text("the client's own words\n")
+    (user / "client-in").write_text("for the client")
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(log, "a+")) for log in logs]
+        stdin = stack.enter_context(open(user / "client-in", "r+"))
+        process = Process(user, stdin=stdin, stdout=files[0], stderr=files[-1])
+    client = process.client()
+    kernel = kernels.Kernel(None, client)
+    try:
+        assert kernel.run(REWRITE).text == "[]\n"
+        assert kernel.value("__import__('os').read(0, 100)") == b""
+        kernel.run("import os; os.system('echo to stdout; echo to stderr >&2')")
+        for log, words in ((logs[0], "to stdout\n"), (logs[-1], "to stderr\n")):
+            kernels.eventually(lambda log=log, words=words: words in log.read_text(), words)
+            assert log.read_text().startswith("the client's own words\n")
+    finally:
+        client.shutdown()
+        assert process.process.wait(kernels.SECONDS) == 0
+        client.stop_channels()
+    assert (user / "client-in").read_text() == "for the client"
+
+
+def test_a_refusal_comes_into_the_clients_log(user, write_policy):
+    write_policy(
+        "version: 1\nfilesystem_policy: {read_only: [/nowhere]}\nlandlock: {compatibility: hard_requirement}\n"
+    )
+    with open(user / "client-log", "w") as log:
+        process = Process(user, stdout=log, stderr=log)
+    assert process.process.wait(kernels.SECONDS) == 1
+    kernels.eventually(lambda: "/nowhere: No such file" in (user / "client-log").read_text(), "the reason")
 
 
 def test_a_kill_leaves_nothing_either(process):
