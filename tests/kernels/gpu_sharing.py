@@ -7,32 +7,17 @@ import sys
 from pathlib import Path
 
 from support import kernels
+from support.gpu_use import USE
 
 from openshell_kernel.server.claims import Registry
-
-USE = """
-import errno, fcntl, json, os, termios
-
-def use(path):
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    try:
-        fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    finally:
-        os.close(fd)
-
-print(json.dumps({"nodes": {str(i): use(f"/dev/nvidia{i}") for i in range(4)}, "env": os.environ.get("CUDA_VISIBLE_DEVICES")}))
-"""
 
 
 def look(kernel):
     gpus = json.loads(kernel.run("%policy gpus --json").text)
+    kernel.run(USE)
     return {
-        **json.loads(kernel.run(USE).text),
+        "nodes": kernel.value("{str(i): use(f'/dev/nvidia{i}') for i in range(4)}"),
+        "env": kernel.value("os.environ.get('CUDA_VISIBLE_DEVICES')"),
         "devices": gpus["selection"]["devices"],
         "holders": [sorted(holder["uuids"]) for holder in gpus["holders"]],
         "text": kernel.run("%policy gpus").text,

@@ -10,22 +10,7 @@ import os
 import sys
 
 from support import kernels
-
-USE = """
-import errno, fcntl, json, os, termios
-
-def use(path):
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    try:
-        fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    finally:
-        os.close(fd)
-"""
+from support.gpu_use import USE
 
 
 def start(notebooks, nodes, policy):
