@@ -3,6 +3,10 @@
 import importlib.metadata
 import json
 import struct
+import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -22,6 +26,42 @@ def test_the_kernelspec_runs_the_launcher_isolated_and_names_the_provisioner():
     name = spec["metadata"]["kernel_provisioner"]["provisioner_name"]
     (entry,) = importlib.metadata.entry_points(group="jupyter_client.kernel_provisioners", name=name)
     assert entry.load().__name__ == "OpenShellProvisioner"
+
+
+def pip(*words):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *words], check=True, capture_output=True, text=True
+    )
+
+
+def test_a_wheel_brings_the_kernelspec_into_an_environment_and_takes_it_away_again(tmp_path):
+    root = Path(__file__).parents[1]
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(root))
+    (wheel,) = tmp_path.glob("*.whl")
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    python = environment / "bin" / "python"
+    pip("--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
+    spec = environment / "share" / "jupyter" / "kernels" / "openshell-gpu"
+    assert sorted(path.name for path in spec.iterdir()) == sorted(path.name for path in SPEC.iterdir())
+
+    # The dependencies are those of this environment; with them, Jupyter there knows the kernel.
+    dependencies = Path(sysconfig.get_path("purelib", vars={"base": str(environment)})) / "dependencies.pth"
+    dependencies.write_text(sysconfig.get_path("purelib") + "\n")
+    listed = json.loads(run(python, "-m", "jupyter_client.kernelspecapp", "list", "--json"))["kernelspecs"]
+    assert Path(listed["openshell-gpu"]["resource_dir"]).resolve() == spec.resolve()
+    code = "import openshell_kernel.server.provisioner as module; print(module.__file__)"
+    assert Path(run(python, "-I", "-c", code).strip()).is_relative_to(environment)
+    assert "usage: jupyter openshell" in run(environment / "bin" / "jupyter-openshell", "--help")
+    dependencies.unlink()
+
+    pip("--python", str(python), "uninstall", "--yes", "openshell-kernel")
+    assert not spec.exists()
+    assert not [path for path in environment.rglob("*openshell*") if path.name != "__pycache__"]
+
+
+def run(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_logos_have_the_sizes_of_their_names():
