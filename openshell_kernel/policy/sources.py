@@ -85,7 +85,7 @@ def find(
     if variable:
         return _named(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
     for folder in nearby:
-        near = Source(kind=SourceKind.NEARBY, path=f"{folder.rstrip('/')}/{NEARBY_NAME}")
+        near = Source(kind=SourceKind.NEARBY, path=nearby_policy(folder))
         if _exists(near, lstat):
             return near
     # A relative XDG_CONFIG_HOME is invalid and to be ignored, says the XDG Base Directory Specification.
@@ -100,6 +100,11 @@ def find(
     if _exists(machine, lstat):
         return machine
     return Source(kind=SourceKind.BUILT_IN, path=built_in)
+
+
+def nearby_policy(folder: str) -> str:
+    """Return where a folder's policy lies, if it has one."""
+    return f"{folder.rstrip('/')}/{NEARBY_NAME}"
 
 
 def nearby_folders(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 COMMAND = "jupyter openshell trust"
+UNTRUST_COMMAND = "jupyter openshell untrust"
 
 _MAX_STORE_BYTES = 4 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -92,6 +93,30 @@ def load(path: str, store: Store) -> Policy:
             f"and if it is yours, run:\n{COMMAND} {shlex.quote(candidate.path)}\nIf it is not, remove the file."
         )
     return candidate.policy()
+
+
+def refuse_removed(source: sources.Source, nearby: Iterable[str], store: Store) -> None:
+    """Make sure that no notebook widens its next start by removing the trusted policy that it was started from.
+
+    `nearby` are the folders in which a policy was looked for before `source` was found, the nearest first. Where the
+    operator names the policy for every notebook, none was, and nothing is refused.
+
+    Raises:
+        PolicyError: a trusted policy that would count instead of `source` is gone; the message names the command that
+            lets it go.
+    """
+    if source.pinned:
+        return
+    trusted = {item.path for item in store.read()}
+    for path in map(sources.nearby_policy, nearby):
+        if path == source.path:
+            return
+        if path in trusted:
+            raise PolicyError(
+                f"{path}: this policy near the notebook was trusted and is gone, and a notebook may have removed it "
+                f"for {source.describe()} to count. Put it back, or if it is no longer wanted, run:\n"
+                f"{UNTRUST_COMMAND} {shlex.quote(path)}"
+            )
 
 
 def store_path(environ: Mapping[str, str], *, expanduser: Callable[[str], str] = os.path.expanduser) -> str:

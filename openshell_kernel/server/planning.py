@@ -70,12 +70,15 @@ def load_policy(operator: Operator, *, workdir: str, root: str | None) -> Loaded
     server, or it is not known.
 
     Raises:
-        PolicyError: the first source that exists cannot be used, or is near the notebook and not trusted.
+        PolicyError: the first source that exists cannot be used, or is near the notebook and not trusted; or one
+            near the notebook was trusted and is gone.
     """
     nearby = sources.nearby_folders(workdir, root=root, home=str(Path.home()))
     source = sources.find(configured=operator.policy, environ=os.environ, nearby=nearby)
+    store = trust.Store(trust.store_path(os.environ))
+    trust.refuse_removed(source, nearby, store)
     if source.kind is sources.SourceKind.NEARBY:
-        policy = trust.load(source.path, trust.Store(trust.store_path(os.environ)))
+        policy = trust.load(source.path, store)
     else:
         file = loading.read(source.path)
         sources.refuse_linked_source(source, file.links)

@@ -15,8 +15,12 @@ from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.sources import NEARBY_NAME, VARIABLE
 
 
+def cli(command, path):
+    return subprocess.run([sys.executable, "-m", "openshell_kernel.cli", command, str(path)], capture_output=True)
+
+
 def trust(path):
-    return subprocess.run([sys.executable, "-m", "openshell_kernel.cli", "trust", str(path)], capture_output=True)
+    return cli("trust", path)
 
 
 @pytest.fixture
@@ -61,6 +65,29 @@ def test_a_notebook_that_rewrites_its_policy_is_refused_the_next_start(user, gra
         assert "has changed since it was trusted" in output.error
         assert "SECRET" not in output.text
     refused(policy.parent, "has changed since it was trusted")
+
+
+@pytest.mark.parametrize("way", ["os.rename({0!r}, 'elsewhere')", "os.unlink({0!r})"])
+def test_a_notebook_that_removes_its_policy_is_refused_the_next_start(user, granting, write_policy, way):
+    text, secret = granting
+    write_policy(text)  # It would count next, and is wider.
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text("version: 1\nfilesystem_policy: {include_workdir: true}\n")
+    trust(policy)
+    with kernels.started(cwd=policy.parent) as kernel:
+        assert kernel.run(secret).error.startswith("PermissionError")
+        assert kernel.run(f"import os; {way.format(str(policy))}").error == ""
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        output = kernel.run(secret)
+        assert "was trusted and is gone" in output.error
+        assert "SECRET" not in output.text
+    message = refused(policy.parent, "was trusted and is gone")
+    (command,) = [line for line in message.splitlines() if line.startswith("jupyter openshell untrust ")]
+    assert shlex.split(command)[3] == str(policy)
+    assert cli("untrust", policy).returncode == 0
+    with kernels.started(cwd=policy.parent) as kernel:
+        assert kernel.value(secret) == "SECRET"
 
 
 def test_a_notebook_cannot_trust_its_policy(user, granting):

@@ -168,6 +168,24 @@ def test_what_replaces_a_trusted_file_is_a_change_too(machine, policy, store):
         trust.load(str(policy), store)
 
 
+USER = Source(kind=SourceKind.USER, path="/home/ada/.config/openshell/policy.yaml")
+
+
+def test_a_trusted_policy_that_is_gone_is_missed_and_lets_nothing_farther_count(machine, policy, store):
+    trusting(store, policy)
+    nearby = [str(policy.parent / "deep"), str(policy.parent), str(machine)]
+    near, above = (Source(kind=SourceKind.NEARBY, path=f"{nearby[i]}/{NEARBY_NAME}") for i in (0, 2))
+    policy.unlink()
+    for source in (USER, above):
+        with pytest.raises(PolicyError, match=f"^{policy}: .* is gone, .*\njupyter openshell untrust {policy}$"):
+            trust.refuse_removed(source, nearby, store)
+    trust.refuse_removed(near, nearby, store)
+    trust.refuse_removed(USER, nearby[:1], store)
+    trust.refuse_removed(Source(kind=SourceKind.CONFIGURED, path="/etc/pinned.yaml"), nearby, store)
+    store.remove(str(policy))
+    trust.refuse_removed(USER, nearby, store)
+
+
 def test_the_path_is_that_of_the_file_that_was_read(machine, policy):
     """However it was reached: through a link to its folder it is the same file."""
     (machine / "alias").symlink_to("home/work")
