@@ -79,12 +79,18 @@ def read(path: str) -> Candidate:
 
 
 def load(path: str, store: Store) -> Policy:
-    """Return the policy near a notebook, if exactly its content is trusted.
+    """Return the policy near a notebook, if exactly its content is trusted. Its folder has no symbolic links.
 
     Raises:
-        PolicyError: it is not trusted, or changed since; the message names the command that trusts it.
+        PolicyError: it is not trusted, or changed since; the message names the command that trusts it. Or a link has
+            taken its place.
     """
     candidate = read(path)
+    if candidate.path != path:
+        raise PolicyError(
+            f"{path}: a symbolic link leads from here to {candidate.path}, and a notebook may have put it there just "
+            "now; restart the kernel, or remove the link"
+        )
     known = {trusted.path: trusted for trusted in store.read()}
     if known.get(candidate.path) != candidate.trusted:
         problem = "has changed since it was trusted" if candidate.path in known else "is not trusted"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.private import PrivateFolder
 
 _LONGEST_SLUG = 40
+_LOSS = "caches and histories go away with the kernel"
 _PACKAGES = "openshell_user_packages.pth"
 
 
@@ -43,16 +44,22 @@ def homes(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(data if os.path.isabs(data) else Path.home() / ".local" / "share") / "openshell" / "homes"
 
 
-def settle(kind: Home, *, workdir: str, private: PrivateFolder, root: Path | None = None) -> HomeFolder:
-    """Return the home for a kernel that starts in `workdir`, made if it is missing.
+def settle(
+    kind: Home, *, workdir: str, private: PrivateFolder, linked: str = "", root: Path | None = None
+) -> HomeFolder:
+    """Return the home for a kernel that starts in `workdir`, without symbolic links, made if it is missing.
 
-    Where no home can be kept, for want of a writable folder of the user, it is one that goes away with the kernel.
+    Where no home can be kept, for want of a writable folder of the user, it is one that goes away with the kernel. So
+    it is where `linked` says why the working directory was not reached straight: the home is another project's then,
+    and who made the link could leave code in it.
 
     Raises:
         LaunchError: something that is not a folder of this user's stands in the home's place.
     """
     if kind == "ephemeral":
         return _ephemeral(private)
+    if linked:
+        return _ephemeral(private, f"no home is kept for this folder's notebooks, because {linked}; {_LOSS}")
     root = homes() if root is None else root
     # The folder above may well be behind a link that the user has made; from there on every folder is ours.
     data = os.path.realpath(root.parent.parent)
@@ -62,18 +69,17 @@ def settle(kind: Home, *, workdir: str, private: PrivateFolder, root: Path | Non
         os.close(_walk(data, names))
     except OSError as error:
         notice = (
-            f"no home is kept for this folder's notebooks, because {root}: {error.strerror}; caches and histories go "
-            "away with the kernel. Set XDG_DATA_HOME to a folder of yours"
+            f"no home is kept for this folder's notebooks, because {root}: {error.strerror}; {_LOSS}. Set "
+            "XDG_DATA_HOME to a folder of yours"
         )
         return _ephemeral(private, notice)
     return HomeFolder(kind="project", path=os.path.join(data, *names))
 
 
 def name_of(workdir: str) -> str:
-    """Return a project's name: readable, and different for each folder."""
-    real = os.path.realpath(workdir)
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)).strip("-.")[:_LONGEST_SLUG]
-    return f"{slug or 'folder'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:16]}"
+    """Return a project's name: readable, and different for each folder, which is named without symbolic links."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(workdir)).strip("-.")[:_LONGEST_SLUG]
+    return f"{slug or 'folder'}-{hashlib.sha256(os.fsencode(workdir)).hexdigest()[:16]}"
 
 
 def show_packages(home: str, user_site: str) -> str:

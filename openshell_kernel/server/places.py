@@ -122,17 +122,23 @@ def refuse_writing(folder: str, places: Iterable[Place], *, home: str) -> str:
     return ""
 
 
-def refuse_link(folder: str, *, root: str | None, home: str) -> str:
+def refuse_link(folder: str, real: str, *, root: str | None, home: str) -> str:
     """Return why a folder must not be granted under this name; empty when no symbolic link leads there.
 
-    A sandbox that may write a folder above can exchange this one for a link, and the next kernel here would be given
-    what it leads to. Links above the server's root folder, or the home directory, are the operator's.
+    `real` is where the name leads. A sandbox that may write a folder above can exchange this one for a link, and the
+    next kernel here would be given what it leads to. Links above the server's root folder, or the home directory, are
+    the operator's.
     """
+    if real == straight(folder, root=root, home=home):
+        return ""
+    return f"a symbolic link leads from {os.path.abspath(folder)} to {real}"
+
+
+def straight(folder: str, *, root: str | None, home: str) -> str:
+    """Return where a name leads if there is no symbolic link but the operator's, above the root folder or the home."""
     named = os.path.abspath(folder)
     base = next((top for top in (root, home) if top and holds(os.path.abspath(top), named)), "/")
-    straight = os.path.normpath(os.path.join(os.path.realpath(base), os.path.relpath(named, os.path.abspath(base))))
-    real = os.path.realpath(named)
-    return "" if real == straight else f"a symbolic link leads from {named} to {real}"
+    return os.path.normpath(os.path.join(os.path.realpath(base), os.path.relpath(named, os.path.abspath(base))))
 
 
 def refuse_reading(folder: str, *, home: str) -> str:

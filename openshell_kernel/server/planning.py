@@ -44,10 +44,16 @@ _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPolicy:
-    """A policy and where it was found."""
+    """A policy, where it was found, and the working directory that it was found for.
+
+    `workdir` is without symbolic links, and `linked` says why it was not reached straight, if it was not. Names are
+    resolved once: what was judged is what counts, whatever a notebook does to its folders meanwhile.
+    """
 
     policy: Policy
     source: sources.Source
+    workdir: str
+    linked: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,27 +69,49 @@ class Planned:
     claim: Claim | None = None
 
 
-def load_policy(operator: Operator, *, workdir: str, root: str | None) -> LoadedPolicy:
+def load_policy(operator: Operator, *, folder: str, root: str | None) -> LoadedPolicy:
     """Find and load the policy, anew at every start.
 
-    `root` is the server's root folder, up to which a policy near the notebook is looked for; None where there is no
-    server, or it is not known.
+    `folder` is the working directory under the name that the client gave. `root` is the server's root folder, up to
+    which a policy near the notebook is looked for; None where there is no server, or it is not known.
 
     Raises:
-        PolicyError: the first source that exists cannot be used, or is near the notebook and not trusted; or one
-            near the notebook was trusted and is gone.
+        PolicyError: the first source that exists cannot be used, or is near the notebook and not trusted; one near the
+            notebook was trusted and is gone; or a symbolic link makes one out to be near.
     """
-    nearby = sources.nearby_folders(workdir, root=root, home=str(Path.home()))
+    home = str(Path.home())
+    nearby = sources.nearby_folders(folder, root=root, home=home)
+    workdir = nearby[0] if nearby else os.path.realpath(folder)
+    linked = places.refuse_link(folder, workdir, root=root, home=home)
+    if linked:
+        nearby += _nearby_by_name(folder, root=root, home=home)
     source = sources.find(configured=operator.policy, environ=os.environ, nearby=nearby)
     store = trust.Store(trust.store_path(os.environ))
     trust.refuse_removed(source, nearby, store)
-    if source.kind is sources.SourceKind.NEARBY:
+    near = source.kind is sources.SourceKind.NEARBY
+    if near and linked:
+        raise PolicyError(
+            f"{source.path}: {linked}, and a notebook may have made it for this policy to count, or not to; open the "
+            f"notebook in {workdir}, or name one policy for every notebook by {sources.VARIABLE}"
+        )
+    if near:
         policy = trust.load(source.path, store)
     else:
         file = loading.read(source.path)
         sources.refuse_linked_source(source, file.links)
         policy = loading.decode(file.content, name=source.path)
-    return LoadedPolicy(policy=policy, source=source)
+    return LoadedPolicy(policy=policy, source=source, workdir=workdir, linked=linked)
+
+
+def _nearby_by_name(folder: str, *, root: str | None, home: str) -> tuple[str, ...]:
+    """Return the folders whose policies would count if the working directory were where its name says."""
+    return sources.nearby_folders(
+        places.straight(folder, root=root, home=home),
+        root=root and os.path.realpath(root),
+        home=os.path.realpath(home),
+        realpath=os.path.normpath,
+        device=lambda _: 0,
+    )
 
 
 async def make_plan(
@@ -93,8 +121,6 @@ async def make_plan(
     command: Sequence[str],
     environment: dict[str, str],
     kernelspec_environment: Collection[str],
-    workdir: str,
-    linked: str,
     connection_file: str,
     private: PrivateFolder,
     encrypted: bool,
@@ -103,9 +129,8 @@ async def make_plan(
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
     `command` is the kernelspec's argv as Jupyter formatted it; `environment` is what Jupyter would give the kernel,
-    and `kernelspec_environment` names what stands in the `env` of kernel.json. `linked` says why the working
-    directory was not reached straight, if it was not; `encrypted` whether Jupyter and the kernel talk so.
-    `preferred_gpus` are the UUIDs of those that the kernel held before it was restarted.
+    and `kernelspec_environment` names what stands in the `env` of kernel.json. `encrypted` says whether Jupyter and the
+    kernel talk so. `preferred_gpus` are the UUIDs of those that the kernel held before it was restarted.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
@@ -114,6 +139,7 @@ async def make_plan(
         ConfinementError: a filter of system calls is required and cannot be made.
         LaunchError: the kernel's Python does not run, or its home is not what it should be.
     """
+    workdir = loaded.workdir
     identity = resolve(loaded.policy.process, euid=os.geteuid())
     if os.geteuid() == 0:
         hand_over(private, uid=0, gid=0)
@@ -149,7 +175,8 @@ async def make_plan(
             own.append(loaded.source.path)
         pythons = [server_python, *([python] if python else [])]
         # A home that is kept lies in a folder of the server's user.
-        own_home = settle("ephemeral" if identity else loaded.policy.home, workdir=workdir, private=private)
+        kind = "ephemeral" if identity else loaded.policy.home
+        own_home = settle(kind, workdir=workdir, linked=loaded.linked, private=private)
         composed = compose(
             environment,
             kernelspec=kernelspec_environment,
@@ -169,7 +196,7 @@ async def make_plan(
                 executable=executable,
                 environment=composed,
                 workdir=workdir,
-                linked=linked,
+                linked=loaded.linked,
                 protected=protected,
                 connection_file=connection_file,
                 private=private,

@@ -21,7 +21,7 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import arguments, places
+from openshell_kernel.server import arguments
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked
 from openshell_kernel.server.output import Output
@@ -141,7 +141,7 @@ class OpenShellProvisioner(LocalProvisioner):
         """
         self._loaded, self._refusal = None, None
         try:
-            self._loaded = load_policy(self.operator(), workdir=_workdir(kwargs), root=root_folder(self._manager))
+            self._loaded = load_policy(self.operator(), folder=_folder(kwargs), root=root_folder(self._manager))
         except Exception as error:
             if self._last is None:
                 forget_failed_start(self._manager, self.kernel_id)
@@ -240,8 +240,7 @@ class OpenShellProvisioner(LocalProvisioner):
             raise LaunchError("launch_kernel was called without pre_launch; start the kernel through a KernelManager")
         # Before a kernel could read them.
         arguments.blank()
-        workdir, root = _workdir(kwargs), root_folder(self._manager)
-        linked = places.refuse_link(kwargs.pop("cwd", None) or os.getcwd(), root=root, home=str(Path.home()))
+        kwargs.pop("cwd", None)
         planned = await make_plan(
             self._loaded,
             self.operator(),
@@ -249,8 +248,6 @@ class OpenShellProvisioner(LocalProvisioner):
             # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
             environment={**env, "JPY_PARENT_PID": str(os.getpid())},
             kernelspec_environment=self.kernel_spec.env,
-            workdir=workdir,
-            linked=linked,
             connection_file=self._manager.connection_file,
             private=self._private,
             encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
@@ -260,7 +257,7 @@ class OpenShellProvisioner(LocalProvisioner):
         self._log_decisions(planned.effective)
         try:
             info = await self._start_launcher(planned, **kwargs)
-            self.cwd = workdir
+            self.cwd = self._loaded.workdir
             if self.transport == "ipc":
                 await self._listening()
         except BaseException:
@@ -438,9 +435,9 @@ def _encrypts(spec: KernelSpec) -> bool:
     return (int(major), int(minor)) >= (7, 3)
 
 
-def _workdir(kwargs: Mapping[str, Any]) -> str:
-    """Return the folder that Jupyter starts a kernel in, without symbolic links."""
-    return os.path.realpath(kwargs.get("cwd") or os.getcwd())
+def _folder(kwargs: Mapping[str, Any]) -> str:
+    """Return the folder that Jupyter starts a kernel in, as it is named."""
+    return str(kwargs.get("cwd") or os.getcwd())
 
 
 def _read_all(fd: int) -> bytes:

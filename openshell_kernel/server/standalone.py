@@ -45,9 +45,8 @@ def _start(argv: list[str]) -> None:
     operator = OpenShellProvisioner(**spec.configuration).operator()
     connection_file = _connection_file(argv)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
-    loaded = load_policy(operator, workdir=os.path.realpath("."), root=None)
-    workdir = os.path.realpath(".")
-    trusted = trusted_environment(loaded.policy, workdir)
+    loaded = load_policy(operator, folder=os.getcwd(), root=None)
+    trusted = trusted_environment(loaded.policy, loaded.workdir)
     _detach_from_files(trusted)
     private = PrivateFolder()
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
@@ -59,8 +58,6 @@ def _start(argv: list[str]) -> None:
             command=[sys.executable, *LAUNCHER, *argv],
             environment=dict(os.environ),
             kernelspec_environment=spec.environment,
-            workdir=workdir,
-            linked="",
             encrypted=False,
             connection_file=connection_file,
             private=private,

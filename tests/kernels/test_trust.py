@@ -1,6 +1,7 @@
 """Policies near notebooks, in real kernels: they count once they are trusted, and no notebook can trust its own."""
 
 import asyncio
+import contextlib
 import os
 import shlex
 import subprocess
@@ -88,6 +89,52 @@ def test_a_notebook_that_removes_its_policy_is_refused_the_next_start(user, gran
     assert cli("untrust", policy).returncode == 0
     with kernels.started(cwd=policy.parent) as kernel:
         assert kernel.value(secret) == "SECRET"
+
+
+@pytest.fixture
+def swapped(user):
+    """Return a function that lets a kernel in `low` make the folder of another one, `low/sub`, a link to `valued`."""
+    (user / "notebooks" / "low" / "sub").mkdir(parents=True)
+    (user / "notebooks" / "valued").mkdir()
+
+    @contextlib.contextmanager
+    def swapped():
+        low = user / "notebooks" / "low"
+        with kernels.started(cwd=low) as first, kernels.started(cwd=low / "sub") as second:
+            swap = "import os; os.rename('sub', 'gone'); os.symlink('../valued', 'sub')"
+            assert first.run(swap).error == ""
+            second.manager.restart_kernel()
+            second.client.wait_for_ready(timeout=kernels.SECONDS)
+            yield second
+
+    return swapped
+
+
+@pytest.mark.parametrize("trusted", ["valued", "low/sub"])
+def test_a_link_in_the_place_of_a_folder_brings_no_other_folders_policy_and_takes_none_away(
+    user, granting, swapped, write_policy, trusted
+):
+    text, secret = granting
+    narrow = "version: 1\nfilesystem_policy: {include_workdir: true}\n"
+    write_policy(narrow if trusted == "valued" else text)
+    policy = user / "notebooks" / trusted / NEARBY_NAME
+    policy.write_text(text if trusted == "valued" else narrow)
+    trust(policy)
+    with swapped() as kernel:
+        output = kernel.run(secret)
+    assert "SECRET" not in output.text
+    # Each names what lies near by one of the names.
+    assert ("a symbolic link leads from" if trusted == "valued" else "was trusted and is gone") in output.error
+
+
+def test_a_link_in_the_place_of_a_folder_brings_no_other_folders_home(user, swapped):
+    with kernels.started(cwd=user / "notebooks" / "valued") as kernel:
+        valued = kernel.value("__import__('os').path.expanduser('~')")
+    with swapped() as kernel:
+        startup = f"{valued}/.ipython/profile_default/startup/planted.py"
+        assert kernel.run(f"open({startup!r}, 'w')").error.startswith("PermissionError")
+        assert kernel.value("__import__('os').path.expanduser('~')") != valued
+        assert "a symbolic link leads from" in " ".join(kernel.run("%policy show").text.split())
 
 
 def test_a_notebook_cannot_trust_its_policy(user, granting):

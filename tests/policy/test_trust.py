@@ -168,6 +168,13 @@ def test_what_replaces_a_trusted_file_is_a_change_too(machine, policy, store):
         trust.load(str(policy), store)
 
 
+def test_a_trusted_policy_that_a_link_leads_to_is_not_that_of_the_folder(machine, policy, store):
+    trusting(store, policy)
+    (machine / "home" / "low").symlink_to(policy.parent)
+    with pytest.raises(PolicyError, match=f"a symbolic link leads from here to {policy}"):
+        trust.load(str(machine / "home" / "low" / NEARBY_NAME), store)
+
+
 USER = Source(kind=SourceKind.USER, path="/home/ada/.config/openshell/policy.yaml")
 
 

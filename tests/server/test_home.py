@@ -44,13 +44,23 @@ def test_it_is_closed_to_others_and_so_is_every_folder_of_ours_above_it(place, p
     assert [mode(path) for path in (made.path, place[0], place[0].parent)] == [0o700] * 3
 
 
-def test_a_folder_has_one_home_by_whatever_name_it_is_reached(place, private, tmp_path):
-    (tmp_path / "link").symlink_to(place[1])
+def test_a_folder_has_one_home_and_a_link_put_in_its_place_leads_to_no_other(place, private, tmp_path):
     (tmp_path / "other" / "work").mkdir(parents=True)
     first = settled(place, private).path
-    assert settled((place[0], tmp_path / "link"), private).path == first
+    assert settled(place, private).path == first
+    place[1].rename(tmp_path / "away")
+    place[1].symlink_to(tmp_path / "other" / "work")
+    assert settled(place, private).path == first
     assert settled((place[0], tmp_path / "other" / "work"), private).path != first
     assert os.path.basename(first).startswith("work-")
+
+
+def test_behind_a_link_no_home_is_kept_and_the_reason_is_told(place, private):
+    made = home.settle("project", workdir=str(place[1]), private=private, linked="a link leads there", root=place[0])
+    assert made.kind == "ephemeral"
+    assert made.path.startswith(f"{private.path}/")
+    assert "a link leads there; caches and histories go away with the kernel" in made.notices[0]
+    assert not place[0].exists()
 
 
 @pytest.mark.parametrize("name", ["…", "a" * 200, "with space\n", "-rf", ".."])
