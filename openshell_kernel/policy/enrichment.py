@@ -53,14 +53,16 @@ class Runtime:
     """What this one kernel needs: the runtime baseline and its working directory.
 
     `workdir` is the folder to grant where the policy includes it; `workdir_refusal` says, instead, why none is safe.
-    `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `environment`, `home`
-    and `notices` are recorded as they are.
+    `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `straight` are the paths
+    among the needs that were judged as they are named, so that no symbolic link may be on the way. `environment`,
+    `home` and `notices` are recorded as they are.
     """
 
     needs: tuple[Need, ...]
     workdir: str
     workdir_refusal: str = ""
     identity_applied: bool = False
+    straight: frozenset[str] = frozenset()
     environment: Environment = field(default_factory=Environment)
     home: Home | None = None
     notices: tuple[str, ...] = ()

@@ -153,6 +153,16 @@ def refuse_reading(folder: str, *, home: str) -> str:
     return ""
 
 
+def refuse_secret(path: str, places: Iterable[Place]) -> str:
+    """Return why a path must not be opened even for reading, because of secrets in it or around it; empty if it may."""
+    for place in places:
+        if place.secret and holds(path, place.path):
+            return f"it holds {place.path}, {place.what}"
+        if place.secret and holds(place.path, path):
+            return f"it lies in {place.path}, {place.what}"
+    return ""
+
+
 def holds(folder: str, path: str) -> bool:
     """Return whether a path is a folder itself or lies beneath it, by name."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

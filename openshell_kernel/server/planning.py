@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
+    from openshell_kernel.policy.enrichment import Runtime
     from openshell_kernel.policy.model import Policy
     from openshell_kernel.sandbox.plan import Identity
     from openshell_kernel.server.claims import Claim
@@ -188,25 +189,26 @@ async def make_plan(
         user_site = "" if identity else _user_site(python, environment)
         problem = show_packages(own_home.path, user_site) if user_site else ""
         protected = places.protected(pythons, own, home=home)
+        needed = runtime(
+            python,
+            executable=executable,
+            environment=composed,
+            workdir=workdir,
+            linked=loaded.linked,
+            protected=protected,
+            connection_file=connection_file,
+            private=private,
+            own_home=own_home,
+            user_site=user_site,
+            home=home,
+            identity_applied=identity is not None,
+            records=selection.records,
+            notices=(*arguments.exposures(), *((problem,) if problem else ())),
+        )
         effective = enrich(
             loaded.policy,
             hardware,
-            runtime(
-                python,
-                executable=executable,
-                environment=composed,
-                workdir=workdir,
-                linked=loaded.linked,
-                protected=protected,
-                connection_file=connection_file,
-                private=private,
-                own_home=own_home,
-                user_site=user_site,
-                home=home,
-                identity_applied=identity is not None,
-                records=selection.records,
-                notices=(*arguments.exposures(), *((problem,) if problem else ())),
-            ),
+            needed,
             source=loaded.source.describe(),
             selection=selection,
             pinned=operator.baseline_conflicts,
@@ -237,7 +239,7 @@ async def make_plan(
             cwd=workdir,
             environment=composed.values,
             rules=tuple(
-                PlanRule(path=r.path, rights=r.rights, required=r.required, exact=r.origin is Origin.WORKDIR)
+                PlanRule(path=r.path, rights=r.rights, required=r.required, exact=_exact(r, needed))
                 for r in effective.rules
             ),
             require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
@@ -250,6 +252,13 @@ async def make_plan(
             proc=_proc(operator),
         )
         return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=claim)
+
+
+def _exact(rule: Rule, needed: Runtime) -> bool:
+    """Whether a rule's path was judged as it is named; where a policy names it, its author has."""
+    return rule.origin is Origin.WORKDIR or (
+        rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.straight
+    )
 
 
 @contextlib.contextmanager

@@ -48,26 +48,25 @@ def runtime(
     `records` are the folders that tell who holds which GPU.
     """
     values = environment.values
-    imports = () if interpreter is None else _imports(interpreter, values, user_site)
-    libraries = [(path, "LD_LIBRARY_PATH names it") for path in _entries(values, "LD_LIBRARY_PATH")]
-    granted = [
-        baseline.reading(path, reason)
-        for path, reason in (*imports, *libraries)
-        if not places.refuse_reading(path, home=home)
-    ]
-    certificates = [
-        baseline.data(path, f"certificate authorities: {name} names it")
-        for name in CERTIFICATES
-        for path in _entries(values, name)
-        if not places.refuse_reading(path, home=home)
-    ]
+    prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
+    code, refused_code = _judged(_imports(interpreter, values, user_site), protected, home)
+    certificates, refused_certificates = _judged(
+        (
+            (path, f"certificate authorities: {name} names it")
+            for name in CERTIFICATES
+            for path in _entries(values, name)
+        ),
+        protected,
+        home,
+    )
     refusal = linked or places.refuse_writing(workdir, protected, home=home)
     return Runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
             baseline.reading(executable, "the kernel's program", required=True),
-            *granted,
-            *certificates,
+            *(baseline.reading(path, "the Python that runs the kernel") for path in prefixes),
+            *(baseline.reading(path, reason) for path, reason in code.items()),
+            *(baseline.data(path, reason) for path, reason in certificates.items()),
             *(baseline.data(folder, "who holds which GPU: %policy gpus shows it") for folder in records),
             *baseline.SYSTEM,
         ),
@@ -76,8 +75,30 @@ def runtime(
         identity_applied=identity_applied,
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),
-        notices=(*own_home.notices, *notices),
+        straight=frozenset((*code, *certificates)),
+        notices=(*own_home.notices, *notices, *refused_code, *refused_certificates),
     )
+
+
+def _judged(
+    named: Iterable[tuple[str, str]], protected: Iterable[places.Place], home: str
+) -> tuple[dict[str, str], list[str]]:
+    """Return what may be read of paths that are named somewhere, with the reasons, and notices of what may not.
+
+    A path that was meant for code may be a symbolic link by now, which another notebook has put there, to secrets. So
+    it is where the name leads that is judged, and that is what is granted.
+    """
+    granted: dict[str, str] = {}
+    notices = []
+    for path, reason in named:
+        real = os.path.realpath(path)
+        refusal = places.refuse_reading(real, home=home) or places.refuse_secret(real, protected)
+        if refusal:
+            where = real if real == path else f"{real}, to which {path} leads,"
+            notices.append(f"{where} is not granted ({reason}): {refusal}; if it is meant, list it in read_only")
+        else:
+            granted.setdefault(real, reason)
+    return granted, notices
 
 
 def _connection(connection_file: str, private: PrivateFolder) -> Need:
@@ -100,20 +121,32 @@ def _own(connection_file: str, private: PrivateFolder, own_home: str) -> tuple[N
     )
 
 
-def _imports(interpreter: Interpreter, environment: Mapping[str, str], user_site: str) -> list[tuple[str, str]]:
-    named = [
-        *((path, "the Python that runs the kernel") for path in interpreter.prefixes),
+def _outermost(prefixes: Iterable[str], home: str) -> list[str]:
+    """Return the folders of a Python that hold the others."""
+    found: list[str] = []
+    for path in prefixes:
+        if not places.refuse_reading(path, home=home) and not any(places.holds(folder, path) for folder in found):
+            found.append(path)
+    return found
+
+
+def _imports(interpreter: Interpreter | None, environment: Mapping[str, str], user_site: str) -> list[tuple[str, str]]:
+    """Return where code is loaded from outside the Python's own folders, and who says so."""
+    named = [(path, "LD_LIBRARY_PATH names it") for path in _entries(environment, "LD_LIBRARY_PATH")]
+    if interpreter is None:
+        return named
+    imports = [
         *((path, "Python imports from here") for path in interpreter.import_path),
         *((path, "a package is installed here in editable mode") for path in interpreter.editable),
         *((path, "PYTHONPATH names it") for path in _entries(environment, "PYTHONPATH")),
+        *((path, "packages of the user") for path in (user_site,) if path),
     ]
-    if user_site:
-        named.append((user_site, "packages of the user"))
-    covered: list[tuple[str, str]] = []
-    for path, reason in named:
-        if not any(places.holds(folder, path) for folder, _ in covered):
-            covered.append((path, reason))
-    return covered
+    covered = list(interpreter.prefixes)
+    for path, reason in imports:
+        if not any(places.holds(folder, path) for folder in covered):
+            covered.append(path)
+            named.append((path, reason))
+    return named
 
 
 def _entries(environment: Mapping[str, str], name: str) -> list[str]:

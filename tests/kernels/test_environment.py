@@ -123,6 +123,29 @@ def test_the_policy_and_the_kernelspec_and_the_operator_add_variables(user, toke
     assert json.loads(printed)["effective"]["declared"]["jupyter"]["environment"]["set"]["FROM_POLICY"] is None
 
 
+@pytest.mark.parametrize("variable", ["PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_DIR"])
+def test_a_folder_that_a_variable_names_is_granted_and_a_link_in_its_place_to_secrets_is_not(
+    user, monkeypatch, variable
+):
+    source = user / "other" / "src"
+    source.mkdir(parents=True)
+    (source / "mine.py").write_text("x = 1")
+    monkeypatch.setenv(variable, str(source))
+    key = f"open({str(source / 'id_ed25519')!r})"
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.value(f"open({str(source / 'mine.py')!r}).read()") == "x = 1"
+        assert kernel.run(key).error.startswith("FileNotFoundError")
+        # Whoever may write the folder above can do this.
+        source.rename(user / "other" / "gone")
+        source.symlink_to(user / ".ssh")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.run(key).error.startswith("PermissionError")
+        shown = " ".join(kernel.run("%policy show").text.split())
+        assert f"{user}/.ssh, to which {source} leads, is not granted" in shown
+        assert f"{variable} names it" in shown
+
+
 def test_a_mistake_in_the_operators_environment_is_told(user):
     manager = KernelManager(kernel_name="openshell-gpu")
     manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"environment": {"set": {"A": 1}}}
