@@ -7,6 +7,7 @@ and no code that they import.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,7 @@ _CREDENTIALS = (
     ".pypirc",
     ".ssh",
 )
+_SHARED = stat.S_ISVTX | stat.S_IWOTH
 _SHOWN = 4
 
 
@@ -86,14 +88,20 @@ class Place:
     secret: bool = False
 
 
-def protected(interpreters: Iterable[Interpreter], own: Iterable[str], *, home: str) -> tuple[Place, ...]:
-    """Return the places to protect for this user. `own` are paths of this package's: policy files, its folders."""
+def protected(
+    interpreters: Iterable[Interpreter], own: Iterable[str], *, home: str, kernels: Iterable[str] = ()
+) -> tuple[Place, ...]:
+    """Return the places to protect for this user.
+
+    `own` are paths of this package's: policy files, its folders. `kernels` are the private folders of kernels.
+    """
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
         *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in _CREDENTIALS),
         _place(jupyter_paths.jupyter_runtime_dir(), "keys of Jupyter's servers and kernels", secret=True),
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "openshell_kernel's own files") for path in own),
+        *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels),
         *(
             _place(path, "the Python environment that runs your kernels", beneath=beneath)
             for interpreter in interpreters
@@ -114,6 +122,8 @@ def refuse_writing(folder: str, places: Iterable[Place], *, home: str) -> str:
     broad = refuse_reading(folder, home=home)
     if broad:
         return broad
+    if os.stat(real).st_mode & _SHARED == _SHARED:
+        return "it is a folder for files of all users"
     for place in places:
         if holds(real, place.path):
             return f"it holds {place.path}, {place.what}"

@@ -24,6 +24,7 @@ from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
+from openshell_kernel.server.private import private_folders
 from openshell_kernel.server.runtime import runtime
 from openshell_kernel.server.threads import in_thread
 
@@ -170,7 +171,7 @@ async def make_plan(
     )
     with _released_on_error(claim):
         store = trust.store_path(os.environ)
-        own = [str(private.path), str(homes()), os.path.dirname(store), *selection.records]
+        own = [str(homes()), os.path.dirname(store), *selection.records]
         if loaded.source.kind is not sources.SourceKind.NEARBY:
             # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
             own.append(loaded.source.path)
@@ -188,7 +189,7 @@ async def make_plan(
         )
         user_site = "" if identity else _user_site(python, environment)
         problem = show_packages(own_home.path, user_site) if user_site else ""
-        protected = places.protected(pythons, own, home=home)
+        protected = places.protected(pythons, own, home=home, kernels=private_folders())
         needed = runtime(
             python,
             executable=executable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -15,6 +16,7 @@ _LONGEST_SOCKET_PATH = 107  # struct sockaddr_un, unix(7)
 # The longest name among the sockets that are made in here: multiprocessing's, in the temporary folder.
 _SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a part of a path
 _PREFIX = "openshell-"
+_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp makes it
 
 
 class PrivateFolder:
@@ -69,12 +71,44 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def private_folders() -> list[str]:
+    """Return the private folders of all kernels that this user's programs may enter, whichever server made them."""
+    found = []
+    for base in _bases():
+        with contextlib.suppress(OSError), os.scandir(base) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if _NAME.fullmatch(entry.name) and _is_ours(entry.stat(follow_symlinks=False)):
+                        found.append(entry.path)
+    return found
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and os.geteuid() in (0, status.st_uid)
+
+
+def _bases() -> list[str]:
+    """Return the folders to make private ones in, the best first.
+
+    One in /tmp is the last resort: OpenShell's policies and its proxy baseline let sandboxes write there, and who can
+    enter another kernel's private folder can read its keys, and run code in it. Every user reaches these folders,
+    so that a kernel may run as somebody else; and they are local, outlive a session, and are cleaned by the system,
+    which the user's home and XDG_RUNTIME_DIR are not all.
+    """
+    bases = dict.fromkeys((tempfile.gettempdir(), "/var/tmp", "/tmp"))  # noqa: S108 - these are meant
+    return sorted(bases, key=lambda base: f"{os.path.realpath(base)}/".startswith("/tmp/"))  # noqa: S108
+
+
 def _make() -> str:
-    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - a short fall-back for a long TMPDIR
-        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+    problems = []
+    for base in _bases():
+        try:
+            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+        except OSError as error:
+            problems.append(f"{base}: {error.strerror}")
+            continue
         if len(os.fsencode(folder)) + len(_SOCKET) <= _LONGEST_SOCKET_PATH:
             return folder
         os.rmdir(folder)
-    raise LaunchError(
-        f"{folder}: too long for the names of sockets ({_LONGEST_SOCKET_PATH} bytes); set TMPDIR to a shorter folder"
-    )
+        problems.append(f"{base}: too long for the names of sockets ({_LONGEST_SOCKET_PATH} bytes)")
+    raise LaunchError(f"no private folder can be made: {'; '.join(problems)}; set TMPDIR to a short, writable folder")

@@ -60,8 +60,8 @@ def installation(landlock_abi, proxy, tmp_path_factory):
     for name in people.POLICIES:
         (homes / name / "project").mkdir(parents=True)
     people.furnish(homes / "alice", escaped)
-    # Short, because names of sockets are made of it.
-    temporary = tempfile.mkdtemp(prefix="t-")
+    # Short, because names of sockets are made of it, and not in /tmp, where no private folder is made.
+    temporary = tempfile.mkdtemp(prefix="t-", dir="/var/tmp")
     settings = f"""
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True

@@ -24,8 +24,8 @@ def user(tmp_path_factory, monkeypatch):
     (home / ".ssh").mkdir()
     (home / ".ssh" / "id_ed25519").write_text("SECRET")
     (home / "notebooks").mkdir()
-    # Short, because names of sockets are made of it.
-    temporary = tempfile.mkdtemp(prefix="t-")
+    # Short, because names of sockets are made of it, and not in /tmp, where no private folder is made.
+    temporary = tempfile.mkdtemp(prefix="t-", dir="/var/tmp")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("TMPDIR", temporary)
     monkeypatch.setattr("tempfile.tempdir", None)

@@ -58,6 +58,15 @@ def test_an_unsafe_folder_is_refused_with_its_reason(home, folder, reason):
     assert reason in refusal(home, folder)
 
 
+def test_a_folder_that_all_users_share_is_not_granted(home):
+    shared = home.parent / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert "files of all users" in refusal(home, "shared")
+    (shared / "own").mkdir()
+    assert refusal(home, "shared/own") == ""
+
+
 def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
     assert not (home / ".aws").exists()
     assert "holds" in refusal(home, "home") or "home directory" in refusal(home, "home")

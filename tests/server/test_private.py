@@ -2,10 +2,12 @@
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from openshell_kernel.server.private import PrivateFolder, remove_tree
+from openshell_kernel.server.private import PrivateFolder, private_folders, remove_tree
 
 
 @pytest.fixture
@@ -20,16 +22,49 @@ def test_only_its_owner_may_enter(folder):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-def test_a_long_tmpdir_is_left_for_a_shorter_one(tmp_path, monkeypatch):
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(long))
-    folder = PrivateFolder()
-    try:
-        assert len(f"{folder.temporary}/pymp-12345678/listener-12345678") <= 107
-        assert list(long.iterdir()) == []
-    finally:
+@pytest.fixture
+def elsewhere():
+    """A folder for temporary files that is not in /tmp."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Return a function that makes a private folder where TMPDIR is a certain folder."""
+    folders = []
+
+    def made(temporary):
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        folders.append(PrivateFolder())
+        return folders[-1]
+
+    yield made
+    for folder in folders:
         folder.remove()
+
+
+def test_a_long_tmpdir_is_left_for_a_shorter_one(elsewhere, made):
+    long = elsewhere / ("x" * 100)
+    long.mkdir()
+    assert len(f"{made(long).temporary}/pymp-12345678/listener-12345678") <= 107
+    assert list(long.iterdir()) == []
+
+
+def test_it_is_where_tmpdir_leads_but_not_in_tmp_which_policies_grant(elsewhere, made):
+    assert made(elsewhere).path.parent == elsewhere
+    (elsewhere / "link").symlink_to("/tmp")
+    for temporary in ("/tmp", elsewhere / "link", elsewhere / "missing"):
+        assert made(temporary).path.parent == Path("/var/tmp")
+
+
+def test_the_folders_of_all_kernels_are_known_wherever_they_are(elsewhere, made, tmp_path):
+    folders = [made("/tmp"), made(elsewhere)]
+    (elsewhere / "openshell-notmadeso").mkdir()
+    (elsewhere / "openshell-linkaway").symlink_to(tmp_path)
+    found = private_folders()
+    assert {str(folder.path) for folder in folders} <= set(found)
+    assert [path for path in found if path.startswith(str(elsewhere))] == [str(folders[1].path)]
 
 
 def test_it_is_removed_with_folders_that_nobody_may_enter_and_links_are_not_followed(folder, tmp_path):
