@@ -6,7 +6,9 @@ and no code that they import.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,8 @@ _CREDENTIALS = (
     ".pypirc",
     ".ssh",
 )
+_SETTINGS = ("jupyter*_config.py", "jupyter*_config.json", "jupyter*_config.d/*.json")
+_KEYS = re.compile(rb"^[^#\n]*(token|password|secret)", re.IGNORECASE | re.MULTILINE)
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 _SHOWN = 4
 
@@ -100,6 +104,7 @@ def protected(
         *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in _CREDENTIALS),
         _place(jupyter_paths.jupyter_runtime_dir(), "keys of Jupyter's servers and kernels", secret=True),
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
+        *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(_place(path, "openshell_kernel's own files") for path in own),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels),
         *(
@@ -181,16 +186,20 @@ def holds(folder: str, path: str) -> bool:
 def exposures(
     rules: Iterable[Rule], places: Iterable[Place], *, exists: Callable[[str], bool] = os.path.lexists
 ) -> Iterator[str]:
-    """Yield a sentence for every rule of a policy that opens protected places, naming both.
+    """Yield a sentence for every rule that opens protected places, naming both.
 
-    A policy may do so on purpose, and Landlock cannot take a part of a granted folder away again: it is told.
+    A policy may do so on purpose, and Landlock cannot take a part of a granted folder away again: it is told. Of a
+    baseline it is told what its folders hold, and not that a kernel's own files lie in protected places themselves.
     """
     known = tuple(places)
     for rule in rules:
-        if rule.origin is not Origin.POLICY:
-            continue
         real = os.path.realpath(rule.path)
-        met = [place for place in known if holds(real, place.path) or (place.beneath and holds(place.path, real))]
+        listed = rule.origin is Origin.POLICY
+        met = [
+            place
+            for place in known
+            if holds(real, place.path) or (listed and place.beneath and holds(place.path, real))
+        ]
         if rule.access is Access.READ_WRITE:
             # What is not there yet can be made.
             opened = sorted(met, key=lambda place: (not place.secret, not exists(place.path)))
@@ -201,9 +210,11 @@ def exposures(
             opened = [place for place in met if place.secret and exists(place.path)]
             consequence = "the notebook may read them"
         if opened:
+            path = rule.path if real == rule.path else f"{rule.path}, which leads to {real},"
+            remedy = "list narrower folders" if listed else "keep them elsewhere"
             yield (
-                f"the policy's {rule.access.value} {rule.path} exposes {_listed(opened)}: {consequence}; "
-                "list narrower folders"
+                f"the {rule.origin.value}'s {rule.access.value} {path} exposes {_listed(opened)}: {consequence}; "
+                f"{remedy}"
             )
 
 
@@ -230,3 +241,13 @@ def _jupyter() -> Iterable[str]:
         jupyter_paths.jupyter_runtime_dir(),
         ipython,
     )
+
+
+def _settings() -> Iterator[str]:
+    """Yield the files of Jupyter's settings in which a token or password stands, or something of that name."""
+    for folder in jupyter_paths.jupyter_config_path():
+        for pattern in _SETTINGS:
+            for path in Path(folder).glob(pattern):
+                with contextlib.suppress(OSError):
+                    if path.is_file() and _KEYS.search(path.read_bytes()):
+                        yield str(path)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_core.paths import jupyter_runtime_dir
+
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, sources, trust, unenforced
@@ -137,7 +139,7 @@ async def make_plan(
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
             is not to be had.
-        ConfigurationError: the kernel's program is not found.
+        ConfigurationError: the kernel's program is not found, or what every kernel reads holds Jupyter's keys.
         ConfinementError: a filter of system calls is required and cannot be made.
         LaunchError: the kernel's Python does not run, or its home is not what it should be.
     """
@@ -214,6 +216,7 @@ async def make_plan(
             selection=selection,
             pinned=operator.baseline_conflicts,
         )
+        _refuse_held_keys(effective.rules)
         exposed = places.exposures(effective.rules, protected)
         overheard = () if encrypted else (unenforced.CONNECTION,)
         effective = dataclasses.replace(
@@ -331,6 +334,17 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
                 f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds "
                 f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; "
                 f"{remedy}"
+            )
+
+
+def _refuse_held_keys(rules: Iterable[Rule]) -> None:
+    """Make sure that no kernel is given the keys of Jupyter's servers and kernels without a policy that says so."""
+    keys = os.path.realpath(jupyter_runtime_dir())
+    for rule in rules:
+        if rule.origin is not Origin.POLICY and places.holds(os.path.realpath(rule.path), keys):
+            raise ConfigurationError(
+                f"{keys}: here lie keys of Jupyter's servers and kernels, and the kernel would be given {rule.path} "
+                f"({rule.origin.value}: {rule.reason}); set JUPYTER_RUNTIME_DIR to a folder elsewhere"
             )
 
 

@@ -3,12 +3,18 @@
 import json
 import os
 import sys
+import tempfile
 
 import pytest
 from support import kernels
 
 import openshell_kernel
+from openshell_kernel.errors import ConfigurationError
 
+grants_tmp = pytest.mark.skipif(
+    any(os.path.realpath(path).startswith("/tmp/") for path in (sys.prefix, openshell_kernel.__file__)),
+    reason="the tests' own Python lies in /tmp, and a policy that grants that is refused",
+)
 NETWORK = (
     "version: 1\nnetwork_policies:\n  api:\n    name: api\n    endpoints: [{host: example.org, port: 443}]\n"
     "    binaries: [{path: /usr/bin/curl}]\n"
@@ -47,10 +53,7 @@ def neighbour(user, first):
     return eval(seen.text, {}), "\n".join(snapshot["effective"]["notices"])  # noqa: S307 - what our own code printed
 
 
-@pytest.mark.skipif(
-    any(os.path.realpath(path).startswith("/tmp/") for path in (sys.prefix, openshell_kernel.__file__)),
-    reason="the tests' own Python lies in /tmp, and a policy that grants that is refused",
-)
+@grants_tmp
 @pytest.mark.parametrize(
     "policy",
     [
@@ -62,3 +65,43 @@ def test_a_kernel_that_may_write_tmp_reaches_no_other_kernel(user, first, write_
     write_policy(policy)
     seen, _ = neighbour(user, first)
     assert seen == ["PermissionError"] * 3
+
+
+def test_a_policy_that_opens_another_kernels_folder_does_and_it_is_told(user, first, write_policy):
+    write_policy("version: 1\nfilesystem_policy: {read_only: [/var/tmp]}\n")
+    seen, notices = neighbour(user, first)
+    assert "PermissionError" not in seen
+    assert "the policy's read_only /var/tmp exposes" in notices
+    assert "keys, sockets and files of a kernel" in notices
+
+
+@grants_tmp
+def test_a_kernels_folder_in_tmp_is_told_where_network_policies_open_it(user, write_policy):
+    write_policy(NETWORK)
+    # As it is made where /var/tmp cannot be written.
+    folder = tempfile.mkdtemp(prefix="openshell-", dir="/tmp")
+    try:
+        with kernels.started(cwd=user / "notebooks") as kernel:
+            notices = json.loads(kernel.run("%policy show --json").text)["effective"]["notices"]
+    finally:
+        os.rmdir(folder)
+    assert [n for n in notices if "the proxy baseline's read_write /tmp exposes" in n and folder in n]
+
+
+def test_without_such_a_policy_there_is_nothing_to_tell(user, first):
+    _, notices = neighbour(user, first)
+    assert notices == ""
+
+
+@pytest.mark.parametrize("folder", ["share/jupyter/runtime", "lib/runtime"])
+def test_keys_of_jupyter_among_what_every_kernel_reads_refuse_the_start(user, monkeypatch, folder):
+    runtime = os.path.join(sys.prefix, folder)
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", runtime)
+    try:
+        with (
+            pytest.raises(ConfigurationError, match=f"{folder}: here lie keys .* set JUPYTER_RUNTIME_DIR"),
+            kernels.started(cwd=user / "notebooks"),
+        ):
+            pass
+    finally:
+        os.rmdir(runtime)

@@ -81,11 +81,14 @@ def exposed(home, path, access, origin=Origin.POLICY):
 
 
 @pytest.mark.parametrize("access", list(Access))
-@pytest.mark.parametrize("path", [".ssh", ".ssh/sub", "", "to-secrets"])
+@pytest.mark.parametrize("path", [".ssh", ".ssh/sub", "", "to-secrets", "notebooks/src"])
 def test_a_rule_of_the_policy_that_opens_credentials_is_told_with_both_names(home, path, access):
+    (home / "notebooks" / "src").symlink_to("../.ssh/sub")
     text = exposed(home, home / path, access)
-    assert f"{access.value} {home / path} exposes " in text
-    assert str(home / ".ssh") in text
+    assert f"the policy's {access.value} {home / path}" in text
+    link = "" if os.path.realpath(home / path) == str(home / path) else f", which leads to {home}/.ssh"
+    assert f"{home / path}{link}" in text
+    assert f"exposes {home}/.ssh" in text
 
 
 @pytest.mark.parametrize("access", list(Access))
@@ -104,8 +107,35 @@ def test_settings_without_secrets_may_be_read_and_not_changed(home):
     assert str(home / ".bashrc") in exposed(home, home / ".bashrc", Access.READ_WRITE)
 
 
-def test_only_the_policys_own_rules_are_told(home):
-    assert exposed(home, home / ".ssh", Access.READ_WRITE, Origin.WORKDIR) == ""
+@pytest.mark.parametrize("access", list(Access))
+@pytest.mark.parametrize("origin", [Origin.RUNTIME_BASELINE, Origin.PROXY_BASELINE])
+def test_of_a_baseline_it_is_told_what_it_holds_and_not_where_it_lies(home, access, origin):
+    assert f"the {origin.value}'s {access.value} {home} exposes {home}/.ssh" in exposed(home, home, access, origin)
+    assert exposed(home, home / ".ssh" / "sub", access, origin) == ""
+
+
+def test_settings_of_jupyter_are_secret_where_a_token_stands_in_them(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(home.parent / "settings"))
+    extensions = home.parent / "settings" / "jupyter_server_config.d"
+    extensions.mkdir(parents=True)
+    (extensions / "lab.json").write_text('{"ServerApp": {"jpserver_extensions": {"jupyterlab": true}}}')
+    file = home.parent / "settings" / "jupyter_server_config.py"
+    file.write_text("c = get_config()\n# c.IdentityProvider.token = '<generated>'\n")
+    folder = home.parent / "settings"
+    assert exposed(home, folder, Access.READ_ONLY, Origin.RUNTIME_BASELINE) == ""
+    file.write_text("c = get_config()\nc.IdentityProvider.token = 'abc'\n")
+    assert f"exposes {file} (settings" in exposed(home, folder, Access.READ_ONLY, Origin.RUNTIME_BASELINE)
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_a_rule_that_opens_another_kernels_folder_is_told(home, access):
+    other = home.parent / "tmp" / "openshell-abcdefgh"
+    other.mkdir(parents=True)
+    protected = places.protected((), (), home=str(home), kernels=[str(other)])
+    for origin in (Origin.POLICY, Origin.PROXY_BASELINE):
+        rule = Rule(path=str(other.parent), access=access, rights=READ_RIGHTS, origin=origin, reason="")
+        (text,) = places.exposures([rule], protected)
+        assert f"exposes {other} (keys, sockets and files of a kernel)" in text
 
 
 def test_a_rule_that_opens_much_is_told_in_one_line_and_what_is_there_comes_first(home):
