@@ -16,7 +16,6 @@ from openshell_kernel.policy.effective import GpuSelection, Hardware
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import FilesystemPolicy
 from openshell_kernel.server import places
-from openshell_kernel.server.private import private_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -240,8 +239,7 @@ def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
     for conflict in effective.conflicts:
         yield f"  conflict: {conflict.path} stays read-only, as listed; {conflict.origin.value}: {conflict.reason}"
     own = [os.path.dirname(trust.store_path(os.environ))]
-    protected = places.protected((), own, home=str(Path.home()), kernels=private_folders())
-    exposed = places.exposures(effective.rules, protected)
+    exposed = places.exposures(effective.rules, places.protected((), own, home=str(Path.home())))
     for notice in (*effective.notices, *exposed):
         yield f"  WARNING: {notice}"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from jupyter_core import paths as jupyter_paths
 
 from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.server.private import private_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,11 +94,15 @@ class Place:
 
 
 def protected(
-    interpreters: Iterable[Interpreter], own: Iterable[str], *, home: str, kernels: Iterable[str] = ()
+    interpreters: Iterable[Interpreter],
+    own: Iterable[str],
+    *,
+    home: str,
+    kernels: Callable[[], Iterable[str]] = private_folders,
 ) -> tuple[Place, ...]:
     """Return the places to protect for this user.
 
-    `own` are paths of this package's: policy files, its folders. `kernels` are the private folders of kernels.
+    `own` are paths of this package's: policy files, its folders. `kernels` finds the private folders of kernels.
     """
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
@@ -106,7 +111,7 @@ def protected(
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(_place(path, "openshell_kernel's own files") for path in own),
-        *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels),
+        *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
         *(
             _place(path, "the Python environment that runs your kernels", beneath=beneath)
             for interpreter in interpreters

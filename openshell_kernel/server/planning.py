@@ -26,7 +26,6 @@ from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
-from openshell_kernel.server.private import private_folders
 from openshell_kernel.server.runtime import runtime
 from openshell_kernel.server.threads import in_thread
 
@@ -191,7 +190,7 @@ async def make_plan(
         )
         user_site = "" if identity else _user_site(python, environment)
         problem = show_packages(own_home.path, user_site) if user_site else ""
-        protected = places.protected(pythons, own, home=home, kernels=private_folders())
+        protected = places.protected(pythons, own, home=home)
         needed = runtime(
             python,
             executable=executable,

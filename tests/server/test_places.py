@@ -131,7 +131,7 @@ def test_settings_of_jupyter_are_secret_where_a_token_stands_in_them(home, monke
 def test_a_rule_that_opens_another_kernels_folder_is_told(home, access):
     other = home.parent / "tmp" / "openshell-abcdefgh"
     other.mkdir(parents=True)
-    protected = places.protected((), (), home=str(home), kernels=[str(other)])
+    protected = places.protected((), (), home=str(home), kernels=lambda: [str(other)])
     for origin in (Origin.POLICY, Origin.PROXY_BASELINE):
         rule = Rule(path=str(other.parent), access=access, rights=READ_RIGHTS, origin=origin, reason="")
         (text,) = places.exposures([rule], protected)
