@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.server.trees import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,9 +126,8 @@ def hand_over(private: PrivateFolder, *, uid: int, gid: int) -> None:
     status = os.lstat(private.path)
     if (status.st_uid, status.st_gid) == (uid, gid):
         return
-    for _, folders, files, folder in os.fwalk(private.path, follow_symlinks=False):
-        for name in (*folders, *files):
-            _give(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), uid, gid)
+    for folder, name in walk(str(private.path)):
+        _give(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), uid, gid)
     _give(os.open(private.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC), uid, gid)
 
 

@@ -13,7 +13,7 @@ import os
 import select
 import sys
 
-from openshell_kernel.server.private import remove_tree
+from openshell_kernel.server.trees import remove_tree
 
 
 def main(pidfd: int, path: str) -> None:

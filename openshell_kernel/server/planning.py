@@ -145,7 +145,7 @@ async def make_plan(
     workdir = loaded.workdir
     identity = resolve(loaded.policy.process, euid=os.geteuid())
     if os.geteuid() == 0:
-        hand_over(private, uid=0, gid=0)
+        await in_thread(functools.partial(hand_over, private, uid=0, gid=0))
     jupyters = connection_file
     connection_file = lend_connection(jupyters, private, identity, encrypted=encrypted)
     argv = [connection_file if word == jupyters else word for word in kernel_command(command)]
@@ -236,7 +236,7 @@ async def make_plan(
             },
         }
         if identity is not None:
-            hand_over(private, uid=identity.uid, gid=identity.gid)
+            await in_thread(functools.partial(hand_over, private, uid=identity.uid, gid=identity.gid))
         plan = LaunchPlan(
             argv=(executable, *argv[1:]),
             cwd=workdir,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
 import tempfile
 from pathlib import Path
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.server.trees import remove_tree
 
 _LONGEST_SOCKET_PATH = 107  # struct sockaddr_un, unix(7)
 # The longest name among the sockets that are made in here: multiprocessing's, in the temporary folder.
@@ -47,28 +47,6 @@ class PrivateFolder:
         """
         if os.getpid() == self._maker:
             remove_tree(str(self.path))
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder that untrusted code has filled: symbolic links are not followed, modes do not matter.
-
-    A process that the kernel left running may still add files; what cannot be removed stays.
-    """
-
-    def open_up(_function: object, name: str, _error: object) -> None:
-        # A folder without permissions for its owner hides its content from rmtree. What lies outside is not ours.
-        for folder in (os.path.dirname(name), name):
-            if folder != path and not folder.startswith(path + "/"):
-                continue
-            with contextlib.suppress(OSError):
-                fd = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
-                finally:
-                    os.close(fd)
-
-    shutil.rmtree(path, onerror=open_up)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def private_folders() -> list[str]:

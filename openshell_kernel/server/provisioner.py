@@ -151,7 +151,7 @@ class OpenShellProvisioner(LocalProvisioner):
             self._connect()
             return await super().pre_launch(**kwargs)
         except BaseException:
-            self._forget()
+            await self._forget()
             raise
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
@@ -170,16 +170,19 @@ class OpenShellProvisioner(LocalProvisioner):
             await self._stop()
             if self._last is not None and isinstance(error, Exception):
                 return await self._stand_in(self._last, error, **kwargs)
-            self._forget()
+            await self._forget()
             raise
 
     async def cleanup(self, restart: bool = False) -> None:
-        """Remove what the kernel leaves behind. Called by KernelManager after the process has ended."""
+        """Remove what the kernel leaves behind. Called by KernelManager after the process has ended.
+
+        What a kernel left must not keep a server from stopping: this raises nothing and does not hold up the loop.
+        """
         await super().cleanup(restart=restart)
         self._end_output()
         self._release_gpus()
         if not restart:
-            self._discard_private()
+            await self._discard_private()
 
     def operator(self) -> Operator:
         """Return the traits as the planner takes them.
@@ -291,9 +294,9 @@ class OpenShellProvisioner(LocalProvisioner):
         except BaseException as second:
             self.log.error("OpenShell: nor could the kernel that would tell so be started: %s", second)  # noqa: TRY400 - its trace tells no more
             await self._stop()
-            self._forget()
+            await self._forget()
             # Jupyter forgets a kernel that cannot be restarted, without a call of cleanup.
-            self._discard_private()
+            await self._discard_private()
             raise error from second
         return info
 
@@ -403,11 +406,11 @@ class OpenShellProvisioner(LocalProvisioner):
             await asyncio.wait_for(self.wait(), _STOP_SECONDS)
         self._end_output()
 
-    def _forget(self) -> None:
+    async def _forget(self) -> None:
         """Undo a failed start. After a failed restart clients still know the sockets' folder: it stays."""
         self._manager.cleanup_connection_file()
         if self._last is None:
-            self._discard_private()
+            await self._discard_private()
             forget_failed_start(self._manager, self.kernel_id)
 
     def _release_gpus(self) -> None:
@@ -415,10 +418,15 @@ class OpenShellProvisioner(LocalProvisioner):
             self._claim.release()
             self._claim = None
 
-    def _discard_private(self) -> None:
-        if self._remove_private is not None:
-            self._remove_private()
-        self._private = None
+    async def _discard_private(self) -> None:
+        remove, self._remove_private, self._private = self._remove_private, None, None
+        if remove is None:
+            return
+        try:
+            await in_thread(remove)
+        except RuntimeError:
+            # No thread can be started, because the interpreter ends.
+            remove()
 
 
 def _absolute(trait: str, path: str | None) -> str | None:

@@ -49,6 +49,16 @@ def test_a_kernel_that_is_shut_down_leaves_nothing(user, nothing_left):
         assert leftovers()
 
 
+def test_a_kernel_that_left_folders_deeper_than_any_path_is_restarted_and_leaves_nothing(user, nothing_left):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        nothing_left.append(kernel.pid)
+        code = "import os\nos.chdir(os.environ['TMPDIR'])\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
+        assert kernel.run(code).error == ""
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        nothing_left.append(kernel.pid)
+
+
 def test_a_kernel_is_interrupted(user, nothing_left):
     with kernels.started(cwd=user / "notebooks") as kernel:
         nothing_left.append(kernel.pid)

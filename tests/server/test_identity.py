@@ -13,6 +13,7 @@ from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS, Access,
 from openshell_kernel.policy.model import ProcessPolicy
 from openshell_kernel.sandbox.plan import Identity
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
+from openshell_kernel.server.trees import remove_tree
 
 ROOT = os.geteuid() == 0
 root_only = pytest.mark.skipif(not ROOT, reason="only root can give files away")
@@ -112,6 +113,24 @@ def test_the_private_folder_is_handed_over_with_its_modes_and_without_following_
     assert {(path.stat().st_uid, path.stat().st_gid) for path in given} == {(1500, 1501)}
     assert oct((folder / "tmp").stat().st_mode)[-3:] == "700"
     assert outside.stat().st_uid == 0
+
+
+@root_only
+def test_a_tree_of_any_depth_is_handed_over(tmp_path):
+    path = str(tmp_path / "private")
+    os.mkdir(path)
+    here = os.open(path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    try:
+        hand_over(Private(Path(path)), uid=1500, gid=1501)
+        assert os.fstat(here).st_uid == 1500
+    finally:
+        os.close(here)
+        remove_tree(path)
 
 
 @root_only

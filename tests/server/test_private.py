@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openshell_kernel.server.private import PrivateFolder, private_folders, remove_tree
+from openshell_kernel.server.private import PrivateFolder, private_folders
 
 
 @pytest.fixture
@@ -80,10 +80,3 @@ def test_it_is_removed_with_folders_that_nobody_may_enter_and_links_are_not_foll
     folder.remove()
     assert not folder.path.exists()
     assert (precious / "file").exists()
-
-
-def test_the_folder_around_it_keeps_its_permissions_whatever_fails(tmp_path):
-    parent = tmp_path / "parent"
-    parent.mkdir(mode=0o755)
-    remove_tree(str(parent / "gone-already"))
-    assert stat.S_IMODE(parent.stat().st_mode) == 0o755
