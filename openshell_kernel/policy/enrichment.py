@@ -39,7 +39,7 @@ from openshell_kernel.policy.model import FilesystemPolicy
 from openshell_kernel.policy.selection import select, shares_one_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from openshell_kernel.policy.baseline import Need
     from openshell_kernel.policy.model import ConflictsPolicy, Policy
@@ -90,7 +90,8 @@ def enrich(
         exists: decides which baseline paths are there.
 
     Raises:
-        PolicyError: the settings for conflicts refuse one, or a GPU that is required is not there.
+        PolicyError: the settings for conflicts refuse one, a GPU that is required is not there, or the policy says
+            hard_requirement and lists a path read-only in a folder that it makes writable.
     """
     if selection is None:
         selection = select(policy.gpu, hardware)
@@ -105,6 +106,8 @@ def enrich(
         building.add_needs(Origin.GPU_BASELINE, filter(lambda need: exists(need.path), needs))
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
     building.refuse_conflicts(source)
+    if policy.compatibility == "hard_requirement":
+        _refuse_writable(source, building.rules)
     return EffectivePolicy(
         source=source,
         compatibility=policy.compatibility,
@@ -221,17 +224,39 @@ def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return (*first, *(right for right in second if right not in first))
 
 
-def _notices(rules: dict[str, Rule]) -> Iterable[str]:
-    writable = [rule.path for rule in rules.values() if "make_reg" in rule.rights]
+def _writable_all_the_same(rules: dict[str, Rule]) -> Iterator[tuple[Rule, Rule]]:
+    """Yield what a policy lists read-only with each read-write folder that holds it: Landlock adds rights up."""
+    folders = [rule for rule in rules.values() if "make_reg" in rule.rights]
     for rule in rules.values():
-        if rule.origin is not Origin.POLICY or rule.access is not Access.READ_ONLY:
-            continue
-        for folder in writable:
-            if rule.path.startswith(folder + "/"):
-                yield (
-                    f"{rule.path} is listed read-only but stays writable, because it lies beneath {folder}, which is "
-                    "read-write and Landlock adds rights up: list narrower read-write folders instead"
-                )
+        if rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY:
+            yield from ((rule, folder) for folder in folders if rule.path.startswith(folder.path + "/"))
+
+
+def _refuse_writable(source: str, rules: dict[str, Rule]) -> None:
+    # Of what a baseline makes writable a policy's author need not know.
+    found = [
+        (rule.path, folder.path, folder.reason)
+        for rule, folder in _writable_all_the_same(rules)
+        if folder.origin in (Origin.POLICY, Origin.WORKDIR)
+    ]
+    if found:
+        raise PolicyError(
+            "\n".join(
+                f"{source}: {path} is listed read-only and would stay writable, because it lies beneath {folder} "
+                f"({reason}), which is read-write and Landlock adds rights up, and the policy says hard_requirement: "
+                f"list narrower read-write folders than {folder}, or set landlock.compatibility to best_effort, which "
+                "only tells so"
+                for path, folder, reason in found
+            )
+        )
+
+
+def _notices(rules: dict[str, Rule]) -> Iterator[str]:
+    for rule, folder in _writable_all_the_same(rules):
+        yield (
+            f"{rule.path} is listed read-only but stays writable, because it lies beneath {folder.path}, which is "
+            "read-write and Landlock adds rights up: list narrower read-write folders instead"
+        )
 
 
 def _without_values(declared: dict[str, Any]) -> dict[str, Any]:

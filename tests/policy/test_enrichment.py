@@ -1,9 +1,12 @@
 """Enrichment follows OpenShell's rules for every policy and any hardware, and tells what it decided."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, unenforced
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
@@ -144,6 +147,31 @@ def test_a_read_only_path_beneath_a_read_write_one_is_told():
     assert "/data/raw is listed read-only but stays writable" in effective.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("listed", "workdir", "folder"),
+    [
+        pytest.param({"read_only": ["/data/raw/x"], "read_write": ["/data"]}, False, "/data", id="one that it lists"),
+        pytest.param({"read_only": ["/home/me/notebooks/raw"]}, True, "/home/me/notebooks", id="the working directory"),
+    ],
+)
+def test_with_hard_requirement_a_read_only_path_beneath_a_folder_that_the_policy_makes_writable_is_an_error(
+    listed, workdir, folder
+):
+    document = policy(**listed, workdir=workdir, compatibility="hard_requirement")
+    with pytest.raises(PolicyError) as caught:
+        enriched(document)
+    message = str(caught.value)
+    assert message.startswith(f"test: {listed['read_only'][0]} is listed read-only and would stay writable")
+    assert f"list narrower read-write folders than {folder}, or set landlock.compatibility to best_effort" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("path", ["/private/tmp/x", "/dev/shm/x", "/tmp/x"])
+def test_what_a_baseline_makes_writable_is_told_and_no_error(path):
+    effective = enriched(policy(read_only=[path], network=NETWORK, compatibility="hard_requirement"))
+    assert f"{path} is listed read-only but stays writable" in effective.notices[0]
+
+
 def test_network_policies_are_told_as_not_enforced_and_kept():
     effective = enriched(policy(network=NETWORK))
     assert "network_policies" in [item.what for item in effective.unenforced]
@@ -194,7 +222,6 @@ POLICIES = st.builds(
     PATHS.map(lambda paths: [path for path in paths if path.strip("/.")]),
     workdir=st.booleans(),
     network=st.sampled_from([None, {}, NETWORK]),
-    compatibility=st.sampled_from(["best_effort", "hard_requirement"]),
 )
 INVENTORIES = st.sampled_from([NO_GPU, TWO_GPUS])
 
@@ -214,6 +241,22 @@ def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inven
     promoted = {promotion.path for promotion in effective.promotions}
     assert promoted <= {"/proc"}
     assert set(declared.read_only) - set(declared.read_write) - promoted <= lists[Access.READ_ONLY]
+
+
+@given(POLICIES, INVENTORIES)
+def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writable(document, inventory):
+    hard = document.model_copy(
+        update={"landlock": document.landlock.model_copy(update={"compatibility": "hard_requirement"})}
+    )
+    loose = enriched(document, inventory)
+    try:
+        strict = enriched(hard, inventory)
+    except PolicyError:
+        assert [notice for notice in loose.notices if "stays writable" in notice]
+    else:
+        assert [replace(rule, required=False) for rule in strict.rules] == [
+            replace(rule, required=False) for rule in loose.rules
+        ]
 
 
 @given(POLICIES, INVENTORIES)
