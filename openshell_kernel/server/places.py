@@ -7,7 +7,9 @@ and no code that they import.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import pwd
 import re
 import stat
 from dataclasses import dataclass
@@ -75,6 +77,10 @@ _CREDENTIALS = (
 _SETTINGS = ("jupyter*_config.py", "jupyter*_config.json", "jupyter*_config.d/*.json")
 _KEYS = re.compile(rb"^[^#\n]*(token|password|secret)", re.IGNORECASE | re.MULTILINE)
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
+# What tells a home directory. A project may have settings of npm and a folder for containers of its own.
+_SIGNS = (*(name for name in _CREDENTIALS if name not in (".docker", ".npmrc")), ".docker/config.json")
+_FIRST_USER = 1000  # UID_MIN, login.defs(5)
+_NOBODY = 65534
 _SHOWN = 4
 
 
@@ -91,6 +97,12 @@ class Place:
     what: str
     beneath: bool = True
     secret: bool = False
+
+
+@functools.cache
+def _accounts() -> tuple[pwd.struct_passwd, ...]:
+    """Return the accounts of this machine, looked up once: a directory service may take its time to list them."""
+    return tuple(pwd.getpwall())
 
 
 def protected(
@@ -124,21 +136,42 @@ def protected(
     )
 
 
-def refuse_writing(folder: str, places: Iterable[Place], *, home: str) -> str:
+def refuse_writing(
+    folder: str,
+    places: Iterable[Place],
+    *,
+    home: str,
+    accounts: Callable[[], Iterable[pwd.struct_passwd]] = _accounts,
+) -> str:
     """Return why a folder must not be granted read-write without being asked; empty when it may be."""
     real = os.path.realpath(folder)
     if not os.path.isdir(real):
         return "it is not a folder"
-    broad = refuse_reading(folder, home=home)
-    if broad:
-        return broad
-    if os.stat(real).st_mode & _SHARED == _SHARED:
-        return "it is a folder for files of all users"
+    return (
+        refuse_reading(folder, home=home)
+        or ("it is a folder for files of all users" if os.stat(real).st_mode & _SHARED == _SHARED else "")
+        or _protected_there(real, places)
+        or _home_there(real, accounts())
+    )
+
+
+def _protected_there(real: str, places: Iterable[Place]) -> str:
     for place in places:
         if holds(real, place.path):
             return f"it holds {place.path}, {place.what}"
         if place.beneath and holds(place.path, real):
             return f"it lies in {place.path}, {place.what}"
+    return ""
+
+
+def _home_there(real: str, accounts: Iterable[pwd.struct_passwd]) -> str:
+    """Return how it shows that a folder is or holds a home directory, whoever's; empty where it does not."""
+    for name in _SIGNS:
+        if os.path.lexists(os.path.join(real, name)):
+            return f"it holds {os.path.join(real, name)}, credentials of an account"
+    for account in accounts:
+        if _is_a_persons(account) and holds(real, os.path.realpath(account.pw_dir)):
+            return f"it is or holds {account.pw_dir}, the home directory of {account.pw_name}"
     return ""
 
 
@@ -221,6 +254,12 @@ def exposures(
                 f"the {rule.origin.value}'s {rule.access.value} {path} exposes {_listed(opened)}: {consequence}; "
                 f"{remedy}"
             )
+
+
+def _is_a_persons(account: pwd.struct_passwd) -> bool:
+    """Whether people, or root, log in to an account. The homes of others are folders of the system's, or none."""
+    number = account.pw_uid
+    return (number == 0 or (number >= _FIRST_USER and number != _NOBODY)) and os.path.isabs(account.pw_dir)
 
 
 def _listed(places: Iterable[Place]) -> str:

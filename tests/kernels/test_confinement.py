@@ -1,5 +1,6 @@
 """A real OpenShell GPU kernel does its work and reaches nothing else; a plain kernel does, which shows the difference."""
 
+import json
 import os
 import sys
 
@@ -180,3 +181,14 @@ def test_a_working_directory_among_settings_or_credentials_is_not_granted(user, 
 def test_a_working_directory_that_holds_the_python_environment_is_not_granted(user):
     with kernels.started(cwd=os.path.dirname(sys.prefix)) as kernel:
         assert kernel.run("open('x', 'w')").error.startswith("PermissionError")
+
+
+def test_the_home_directory_of_another_account_is_not_granted_although_this_user_may_write_it(user, monkeypatch):
+    other = user / "alice"
+    (other / ".ssh").mkdir(parents=True)
+    (other / ".bashrc").write_text("")
+    monkeypatch.setenv("HOME", str(user / "notebooks"))
+    with kernels.started(cwd=other) as kernel:
+        assert kernel.run("open('.bashrc', 'a')").error.startswith("PermissionError")
+        (skipped,) = json.loads(kernel.run("%policy show --json").text)["effective"]["skipped"]
+    assert skipped["why"].startswith(f"it holds {other}/.ssh, credentials of an account")

@@ -1,6 +1,7 @@
 """A folder is granted without being asked only if nothing that unconfined programs obey lies in it."""
 
 import os
+import pwd
 
 import pytest
 
@@ -65,6 +66,47 @@ def test_a_folder_that_all_users_share_is_not_granted(home):
     assert "files of all users" in refusal(home, "shared")
     (shared / "own").mkdir()
     assert refusal(home, "shared/own") == ""
+
+
+def account(name, number, home):
+    return pwd.struct_passwd((name, "x", number, number, "", str(home), "/bin/sh"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "number", "refused"),
+    [
+        pytest.param("homes/alice", 1000, True, id="somebody's home"),
+        pytest.param("homes/alice", 200_000, True, id="that of a user of a directory service"),
+        pytest.param("homes/alice", 0, True, id="root's, where HOME leads elsewhere"),
+        pytest.param("homes", 1000, True, id="a folder of homes"),
+        pytest.param("to-alice", 1000, True, id="a link to one"),
+        pytest.param("homes/alice/notebooks", 1000, False, id="a folder in one"),
+        pytest.param("homes/alice", 33, False, id="a folder that a service calls its home"),
+        pytest.param("homes/alice", 65534, False, id="the home of nobody"),
+    ],
+)
+def test_the_home_of_another_account_is_not_granted(home, folder, number, refused):
+    base = home.parent
+    (base / "homes" / "alice" / "notebooks").mkdir(parents=True)
+    (base / "to-alice").symlink_to("homes/alice")
+    known = [account("ghost", 1001, "/"), account("odd", 1002, ""), account("alice", number, base / "homes" / "alice")]
+    reason = places.refuse_writing(str(base / folder), (), home=str(home), accounts=lambda: known)
+    assert reason == (f"it is or holds {base}/homes/alice, the home directory of alice" if refused else "")
+
+
+@pytest.mark.parametrize("name", [".ssh", ".aws", ".gnupg", ".kube", ".netrc", ".docker/config.json", ".config/gcloud"])
+def test_a_folder_with_credentials_in_it_is_not_granted_whosever_it_is(home, name):
+    folder = home.parent / "linked"
+    (folder / name).mkdir(parents=True)
+    assert f"it holds {folder / name}, credentials of an account" in refusal(home, "linked")
+
+
+@pytest.mark.parametrize("name", [".npmrc", ".docker/Dockerfile", ".vscode/settings.json"])
+def test_settings_that_projects_have_too_tell_nothing(home, name):
+    path = home.parent / "linked" / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    assert refusal(home, "linked") == ""
 
 
 def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
