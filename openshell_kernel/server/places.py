@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import pwd
 import re
@@ -22,7 +23,7 @@ from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.server.private import private_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from openshell_kernel.policy.effective import Rule
     from openshell_kernel.server.interpreter import Interpreter
@@ -105,16 +106,28 @@ def _accounts() -> tuple[pwd.struct_passwd, ...]:
     return tuple(pwd.getpwall())
 
 
+def _commands() -> Iterator[list[str]]:
+    """Yield the commands of all kernelspecs, those that others of the same name hide among them."""
+    for folder in (*jupyter_paths.jupyter_path("kernels"), os.path.join(_ipython(), "kernels")):
+        for file in Path(folder).glob("*/kernel.json"):
+            # A damaged one starts nothing.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                yield [str(word) for word in json.loads(file.read_bytes())["argv"]]
+
+
 def protected(
     interpreters: Iterable[Interpreter],
     own: Iterable[str],
     *,
     home: str,
+    environ: Mapping[str, str] = os.environ,
     kernels: Callable[[], Iterable[str]] = private_folders,
+    commands: Callable[[], Iterable[Sequence[str]]] = _commands,
 ) -> tuple[Place, ...]:
     """Return the places to protect for this user.
 
-    `own` are paths of this package's: policy files, its folders. `kernels` finds the private folders of kernels.
+    `own` are paths of this package's: policy files, its folders. `environ` is the server's environment. `kernels`
+    finds the private folders of kernels, `commands` the commands of all kernelspecs.
     """
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
@@ -132,6 +145,16 @@ def protected(
                 (False, (*interpreter.import_path, *interpreter.editable)),
             )
             for path in paths
+        ),
+        *_programs(commands()),
+        *(
+            _place(path, what, beneath=False)
+            for name, what in (
+                ("PATH", "from where programs are run, by PATH"),
+                ("PYTHONPATH", "from where Python imports, by PYTHONPATH"),
+            )
+            for path in environ.get(name, "").split(os.pathsep)
+            if os.path.isabs(path)
         ),
     )
 
@@ -277,13 +300,26 @@ def _place(path: str, what: str, *, beneath: bool = True, secret: bool = False) 
     return Place(path=os.path.realpath(path), what=what, beneath=beneath, secret=secret)
 
 
+def _programs(commands: Iterable[Sequence[str]]) -> Iterator[Place]:
+    """Yield what kernelspecs run, and the virtual environments around it: other kernels run there unconfined."""
+    for path in dict.fromkeys(word for command in commands for word in command if os.path.isabs(word)):
+        folder, name = os.path.split(path)
+        # Not where the program itself leads: that of a virtual environment is a link to another Python's.
+        yield Place(path=os.path.join(os.path.realpath(folder), name), what="a program that a kernelspec runs")
+        if os.path.exists(os.path.join(os.path.dirname(folder), "pyvenv.cfg")):
+            yield _place(os.path.dirname(folder), "a Python environment that a kernelspec runs")
+
+
+def _ipython() -> str:
+    return os.environ.get("IPYTHONDIR") or str(Path("~/.ipython").expanduser())
+
+
 def _jupyter() -> Iterable[str]:
-    ipython = os.environ.get("IPYTHONDIR") or str(Path("~/.ipython").expanduser())
     return (
         *jupyter_paths.jupyter_config_path(),
         *jupyter_paths.jupyter_path(),
         jupyter_paths.jupyter_runtime_dir(),
-        ipython,
+        _ipython(),
     )
 
 

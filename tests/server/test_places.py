@@ -1,5 +1,6 @@
 """A folder is granted without being asked only if nothing that unconfined programs obey lies in it."""
 
+import json
 import os
 import pwd
 
@@ -114,6 +115,41 @@ def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
     assert "holds" in refusal(home, "home") or "home directory" in refusal(home, "home")
     (home / ".aws").mkdir()
     assert ".aws" in refusal(home, "home/.aws")
+
+
+def kernelspec(folder, *command):
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "x"}))
+
+
+def test_the_programs_of_all_kernelspecs_and_their_environments_are_not_granted(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(home.parent / "share"))
+    monkeypatch.setenv("IPYTHONDIR", str(home.parent / "ipython"))
+    project, own, scripts = (home / name for name in ("project", "project/own", "scripts"))
+    for folder in (project / ".venv/bin", own, scripts):
+        folder.mkdir(parents=True)
+    (project / ".venv/bin/python").symlink_to("/usr/bin/env")
+    assert [refusal(home, folder) for folder in (project, own, scripts)] == ["", "", ""]
+    kernelspec(home.parent / "share/kernels/mine", str(project / ".venv/bin/python"), "-m", "ipykernel_launcher")
+    kernelspec(home.parent / "ipython/kernels/other", "bash", str(scripts / "start.sh"), "{connection_file}")
+    (home.parent / "share/kernels/damaged").mkdir()
+    (home.parent / "share/kernels/damaged/kernel.json").write_text("[]")
+    assert refusal(home, project) == f"it holds {project}/.venv/bin/python, a program that a kernelspec runs"
+    assert refusal(home, scripts) == f"it holds {scripts}/start.sh, a program that a kernelspec runs"
+    assert refusal(home, own) == ""
+    (project / ".venv/pyvenv.cfg").touch()
+    (project / ".venv/lib").mkdir()
+    assert "a Python environment that a kernelspec runs" in refusal(home, project / ".venv/lib")
+
+
+@pytest.mark.parametrize("name", ["PATH", "PYTHONPATH"])
+def test_where_unconfined_programs_find_code_is_not_granted(home, monkeypatch, name):
+    (home / "project" / "code" / "inner").mkdir(parents=True)
+    assert refusal(home, "home/project") == ""
+    monkeypatch.setenv(name, f"relative::{home}/project/code:{os.environ.get(name, '')}")
+    for folder in ("project", "project/code"):
+        assert f"it holds {home}/project/code, from where" in refusal(home, home / folder)
+    assert refusal(home, "home/project/code/inner") == ""
 
 
 def exposed(home, path, access, origin=Origin.POLICY):
