@@ -15,12 +15,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from openshell_kernel.gpu.discover import mig, native, survey
-from openshell_kernel.gpu.inventory import Answer, Inventory, Load, Status
+from openshell_kernel.gpu.inventory import Answer, Inventory, Status
 from openshell_kernel.gpu.tree import Tree
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ COMMAND = (sys.executable, "-I", "-m", "openshell_kernel.gpu.nvml")
 # What stays true until something changes that a signature shows. The others may be over at any time.
 _LASTING = frozenset({Status.OK, Status.NO_LIBRARY, Status.NO_DRIVER, Status.VERSION_MISMATCH})
 _SECONDS_TO_DIE = 1.0
+_SECONDS_TO_AGE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +54,51 @@ class _Question:
         )
 
 
-class Cache:
-    """NVML's answers with the signature under which they hold, and the questions being asked; for all threads."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """An answer, the signature under which it holds, and when it was given."""
 
-    def __init__(self) -> None:
+    answer: Answer
+    signature: tuple[object, ...]
+    given: float
+
+
+class Cache:
+    """NVML's answers and the questions being asked; for all threads.
+
+    An answer holds while nothing has changed that a signature shows. That a GPU is lost, no signature shows: so an
+    answer that has grown old is still given, and asked for anew beside it, for whoever comes next.
+    """
+
+    def __init__(self, *, age: float = _SECONDS_TO_AGE, now: Callable[[], float] = time.monotonic) -> None:
+        self._age = age
+        self._now = now
         self._lock = threading.Lock()
-        self._answers: dict[_Question, tuple[tuple[object, ...], Answer]] = {}
+        self._known: dict[_Question, _Known] = {}
         self._pending: dict[tuple[_Question, float], Future[Answer]] = {}
 
-    def look_up(self, question: _Question, seconds: float) -> Answer:
-        """Return the answer that holds, or wait for the one to come: all who ask the same wait for one process."""
+    def look_up(self, question: _Question, seconds: float, *, fresh: bool = False) -> Answer:
+        """Return the answer that holds, or wait for the one to come: all who ask the same wait for one process.
+
+        `fresh` asks in any case.
+        """
         signature = question.signature()
         with self._lock:
-            known = self._answers.get(question)
-            if known and known[0] == signature:
-                return known[1]
+            known = self._known.get(question)
+            holds = known is not None and known.signature == signature and not fresh
+            if known is not None and holds and self._now() - known.given < self._age:
+                return known.answer
             pending = self._pending.get((question, seconds))
-            asked = pending is not None
+            is_asked = pending is not None
             if pending is None:
                 pending = self._pending[question, seconds] = Future()
-        if not asked:
+        if known is not None and holds:
+            if not is_asked:
+                # Nobody waits for it, and it must not keep the server from ending.
+                arguments = (question, seconds, signature, pending)
+                threading.Thread(target=self._find_out, args=arguments, name="openshell-gpu", daemon=True).start()
+            return known.answer
+        if not is_asked:
             self._find_out(question, seconds, signature, pending)
         return pending.result()
 
@@ -90,7 +117,9 @@ class Cache:
             del self._pending[question, seconds]
             # Asking itself can load the driver and make nodes; what was said in between is not kept.
             if answer.status in _LASTING and before == after:
-                self._answers[question] = (after, answer)
+                self._known[question] = _Known(answer=answer, signature=after, given=self._now())
+            else:
+                self._known.pop(question, None)
         pending.set_result(answer)
 
 
@@ -103,40 +132,32 @@ async def discover(
     root: str | os.PathLike[str] = "/",
     environ: Mapping[str, str] = os.environ,
     mps_pipes: str | None = None,
+    fresh: bool = False,
     command: Sequence[str] = COMMAND,
     cache: Cache = _PROCESS_WIDE,
 ) -> Inventory:
     """Return what hardware there is; trouble with it becomes a status, never an exception.
 
-    Nothing of it happens in the event loop. NVML's answer is kept for as long as nothing that it depends on has
-    changed; the file system is looked at every time.
+    Nothing of it happens in the event loop. NVML's answer is kept, see `Cache`; the file system is looked at every
+    time.
 
     Args:
         timeout: how many seconds the driver has to answer.
         root: where device nodes are looked for.
         environ: the library's search path is taken from it.
         mps_pipes: the server's CUDA_MPS_PIPE_DIRECTORY.
-        command: prints what `nvml` knows as JSON; its last two arguments are a question and a number of seconds.
+        fresh: ask NVML even if there is an answer: for those whom a GPU that is lost by now, or busy, concerns.
+        command: prints NVML's answer as JSON within the number of seconds that is its last argument.
         cache: where answers are kept.
     """
     question = _Question(command=tuple(command), environment=tuple(environment(environ).items()), root=os.fspath(root))
 
     def look() -> Inventory:
-        answer = cache.look_up(question, timeout)
+        answer = cache.look_up(question, timeout, fresh=fresh)
         # Afterwards: asking can load the driver and make nodes.
         return Inventory(answer=answer, surroundings=survey(Tree(root), mps_pipes=mps_pipes))
 
     return await _in_thread(look)
-
-
-async def loads(
-    *,
-    timeout: float = 5.0,
-    environ: Mapping[str, str] = os.environ,
-    command: Sequence[str] = COMMAND,
-) -> dict[str, Load]:
-    """Return how busy GPUs and MIG devices are just now, by UUID; those that do not tell are left out."""
-    return await _in_thread(lambda: _ask_loads(tuple(command), environment(environ), timeout))
 
 
 def _in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
@@ -163,7 +184,16 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> Answer:
     try:
-        child = _start(command, "gpus", env, seconds)
+        child = subprocess.Popen(
+            [*command, str(seconds + _SECONDS_TO_DIE)],
+            cwd="/",
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
+            start_new_session=True,
+        )
     except OSError as error:
         return Answer(
             status=Status.ERROR, detail=f"the process that asks NVML could not be started ({error}): check {command[0]}"
@@ -174,34 +204,6 @@ def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> 
         _abandon(child)
         return _timed_out(seconds)
     return _interpret(child.returncode, output, errors, seconds)
-
-
-def _ask_loads(command: tuple[str, ...], env: dict[str, str], seconds: float) -> dict[str, Load]:
-    try:
-        child = _start(command, "loads", env, seconds)
-    except OSError:
-        return {}
-    try:
-        output, _ = child.communicate(timeout=seconds)
-        return {str(uuid): Load(**values) for uuid, values in json.loads(output).items()}
-    except subprocess.TimeoutExpired:
-        _abandon(child)
-    except (ValueError, TypeError, AttributeError):
-        pass  # It crashed, or said something else: the answer about the GPUs themselves tells of that.
-    return {}
-
-
-def _start(command: tuple[str, ...], question: str, env: dict[str, str], seconds: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*command, question, str(seconds + _SECONDS_TO_DIE)],
-        cwd="/",
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
-        start_new_session=True,
-    )
 
 
 def _abandon(child: subprocess.Popen[bytes]) -> None:

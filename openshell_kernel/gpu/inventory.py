@@ -24,12 +24,14 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigDevice:
-    """One MIG device: a compute instance of a GPU instance. `memory` is in bytes; what NVML would not tell is None."""
+    """One MIG device: a compute instance of a GPU instance; see `Gpu`. What NVML would not tell is None."""
 
     index: int
     uuid: str | None = None
     name: str | None = None
     memory: int | None = None
+    used: int = 0
+    busy: int = 0
     gpu_instance: int | None = None
     compute_instance: int | None = None
 
@@ -39,7 +41,8 @@ class Gpu:
     """One GPU; what NVML would not tell is None.
 
     `index` is NVML's and can change between starts of the machine; `minor` names the node, /dev/nvidia<minor>.
-    `memory` is in bytes; `pci_address` is written as in sysfs ("0000:65:00.0"). `mig` tells whether the GPU is
+    `memory` is in bytes, and so is what is `used` of it; `busy` is the share of time with work, in percent; both are of
+    when NVML was asked. `pci_address` is written as in sysfs ("0000:65:00.0"). `mig` tells whether the GPU is
     divided: then programs use `mig_devices`, of which there may be none yet. `fault` is what NVML said of a GPU that
     does not answer as it should, such as one that is lost.
     """
@@ -49,6 +52,8 @@ class Gpu:
     uuid: str | None = None
     name: str | None = None
     memory: int | None = None
+    used: int = 0
+    busy: int = 0
     pci_address: str | None = None
     mig: bool = False
     mig_devices: tuple[MigDevice, ...] = ()
@@ -129,11 +134,3 @@ class Inventory:
 
     answer: Answer
     surroundings: Surroundings = field(default_factory=Surroundings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """How busy a GPU or MIG device is: the memory in use, in bytes, and the share of time with work, in percent."""
-
-    memory: int = 0
-    busy: int = 0

@@ -1,7 +1,5 @@
 """NVML, the driver's management library: asked in a process of its own, `python -I -m openshell_kernel.gpu.nvml`.
 
-`discovery` starts that process, and says which `QUESTIONS` it is to answer.
-
 A call into the driver can hang for ever, crash, or leave open descriptors of devices, none of which may happen to
 Jupyter's server. The only importer of `pynvml`.
 """
@@ -63,27 +61,15 @@ _MIG_ENABLED = 1  # NVML_DEVICE_MIG_ENABLE
 _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 
 
-def gpus() -> dict[str, Any]:
-    """Ask NVML in this process for the GPUs and the driver's versions; an `Answer` as JSON values."""
+def ask() -> Answer:
+    """Ask NVML in this process; device nodes are not looked at."""
     try:
         import pynvml  # noqa: PLC0415 - only in the child process: importing it does not load the driver, using it does
     except ImportError as error:
         return Answer(
             status=Status.ERROR, detail=f"the module pynvml is missing ({error}): run `pip install nvidia-ml-py`"
-        ).to_json()
-    return _Conversation(pynvml).answer().to_json()
-
-
-def loads() -> dict[str, dict[str, int]]:
-    """Ask NVML in this process how busy the GPUs and MIG devices are: by UUID, the fields of a `Load`."""
-    try:
-        import pynvml  # noqa: PLC0415 - as above
-    except ImportError:
-        return {}
-    return _Conversation(pynvml).loads()
-
-
-QUESTIONS = {"gpus": gpus, "loads": loads}
+        )
+    return _Conversation(pynvml).answer()
 
 
 def pci_address(bus_id: str) -> str | None:
@@ -118,30 +104,6 @@ class _Conversation:
             gpus=gpus,
         )
 
-    def loads(self) -> dict[str, dict[str, int]]:
-        nvml = self._nvml
-        found = {}
-        try:
-            nvml.nvmlInit()
-            handles = [handle for handle in map(self._handle, range(nvml.nvmlDeviceGetCount())) if handle]
-        except nvml.NVMLError:
-            return {}
-        for handle in (*handles, *(device for parent in handles for device in self._mig_handles(parent))):
-            uuid, load = self._load(handle)
-            if uuid:
-                found[uuid] = load
-        return found
-
-    def _load(self, handle: Any) -> tuple[str | None, dict[str, int]]:  # noqa: ANN401 - pynvml has no types
-        nvml = self._nvml
-        uuid = self._try("", lambda: nvml.nvmlDeviceGetUUID(handle))
-        memory = self._try("", lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used)
-        busy = self._try("", lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        return uuid, {"memory": memory or 0, "busy": busy or 0}
-
-    def _handle(self, index: int) -> Any:  # noqa: ANN401 - pynvml has no types
-        return self._try("", lambda: self._nvml.nvmlDeviceGetHandleByIndex(index))
-
     def _gpu(self, index: int) -> Gpu | None:
         nvml, subject = self._nvml, f"GPU {index}"
         try:
@@ -162,6 +124,8 @@ class _Conversation:
             uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
             name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
             memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            used=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0,
+            busy=self._try(subject, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0,
             pci_address=self._try(subject, lambda: pci_address(nvml.nvmlDeviceGetPciInfo(handle).busId)),
             mig=mig == _MIG_ENABLED,
             mig_devices=tuple(
@@ -192,6 +156,8 @@ class _Conversation:
             uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
             name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
             memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            used=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0,
+            busy=self._try(subject, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0,
             gpu_instance=self._try(subject, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle)),
             compute_instance=self._try(subject, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle)),
         )
@@ -226,7 +192,7 @@ class _Conversation:
         return "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
 
 
-def main(question: str, seconds: str) -> None:
+def main(seconds: str) -> None:
     """Print the answer as JSON; be killed after so many seconds, whatever the driver does."""
     # Nobody else would end a hanging call if the server died meanwhile.
     signal.setitimer(signal.ITIMER_REAL, float(seconds))
@@ -234,10 +200,10 @@ def main(question: str, seconds: str) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     with open(answer, "w", encoding="ascii") as file:
-        json.dump(QUESTIONS[question](), file)
+        json.dump(ask().to_json(), file)
     # Not through the driver library's destructors: all has been said.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

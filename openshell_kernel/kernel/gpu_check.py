@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS = 120.0
 _PROBE = (sys.executable, "-I", "-m", "openshell_kernel.kernel.gpu_probe")
+_CRASHED = "the driver's library crashed: update or reinstall the driver; dmesg tells more"
+_BROKEN = "this kernel's Python cannot run openshell_kernel.kernel.gpu_probe: install the package again"
 _CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/dxg")
 
 
@@ -67,9 +69,9 @@ def check(
         if process.stdout:
             process.stdout.close()
     if process.returncode < 0 and all(step.ok for step in steps):
-        add(Step(step="the check ends", ok=False, detail=f"a crash (signal {-process.returncode})"))
+        add(Step(step="the check ends", ok=False, detail=f"a crash (signal {-process.returncode})", hint=_CRASHED))
     elif not steps:
-        add(Step(step="the check starts", ok=False, detail=f"exit status {process.returncode}"))
+        add(Step(step="the check starts", ok=False, detail=f"exit status {process.returncode}", hint=_BROKEN))
     return tuple(steps)
 
 

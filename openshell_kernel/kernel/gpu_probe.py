@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _NVML = "libnvidia-ml.so.1"
+_LIBRARY = (
+    "the driver's libraries are not found or not readable: outside, see `ldconfig -p | grep libcuda`; inside, their "
+    "folder has to be in read_only, and in LD_LIBRARY_PATH unless it is the system's"
+)
+_CRASH = "see the kernel's log (dmesg) outside; a GPU that fails needs a reset or a restart of the machine"
 _MANUAL = "see %policy gpus for what was given, and the policy's jupyter.gpu for what was asked for"
 _NVML_HINTS = {
     4: "NVML needs reading and writing of /dev/nvidiactl and /run/nvidia-persistenced",
@@ -72,11 +77,15 @@ def _try(step: str, function: Callable[[], object], *, shown: Callable[[object],
         return False
     except OSError as error:
         refused = error.errno in (errno.EACCES, errno.EPERM)
-        hint = f"no rule of the policy grants it, or its mode refuses this user: {_MANUAL}" if refused else ""
-        _say(step, ok=False, detail=str(error), hint=hint)
+        hint = f"no rule of the policy grants it, or its mode refuses this user: {_MANUAL}" if refused else _MANUAL
+        # What cannot be loaded has no number.
+        _say(step, ok=False, detail=str(error), hint=hint if error.errno else _LIBRARY)
         return False
-    except (ValueError, AttributeError) as error:
-        _say(step, ok=False, detail=str(error))
+    except ValueError as error:
+        _say(step, ok=False, detail=str(error), hint=_CRASH)
+        return False
+    except AttributeError as error:
+        _say(step, ok=False, detail=str(error), hint="the driver's library is too old, or another's: update the driver")
         return False
     return True if result is None else result
 

@@ -9,6 +9,9 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
+import re
+import stat
 import struct
 from typing import TYPE_CHECKING
 
@@ -30,15 +33,31 @@ def holders(folders: Iterable[str]) -> tuple[Holder, ...]:
 
 def _beneath(folder: str) -> Iterator[Holder]:
     with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
+        for name in filter(re.compile(r"[0-9a-f]+\.json").fullmatch, os.listdir(folder)):
             # One that goes away while it is looked at tells of nothing any more.
-            with contextlib.suppress(OSError, ValueError, SnapshotError):
+            with contextlib.suppress(OSError, ValueError, TypeError, RecursionError, SnapshotError):
                 yield _read(f"{folder}/{name}")
 
 
 def _read(path: str) -> Holder:
-    with open(path, "rb") as stream:
+    # Without O_NONBLOCK, a FIFO that somebody else has put there would hang the notebook.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
         lock = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-        if struct.unpack(_FLOCK, fcntl.fcntl(stream, fcntl.F_OFD_GETLK, lock))[0] == fcntl.F_UNLCK:
+        if not stat.S_ISREG(status.st_mode) or _kind(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, lock)) == fcntl.F_UNLCK:
             raise ValueError(f"{path}: nobody keeps this record any more")
-        return decode(Holder, json.loads(stream.read(_LARGEST)))
+        return decode(Holder, {**json.loads(os.read(fd, _LARGEST)), "user": _name(status.st_uid)})
+    finally:
+        os.close(fd)
+
+
+def _kind(lock: bytes) -> int:
+    return int(struct.unpack(_FLOCK, lock)[0])
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

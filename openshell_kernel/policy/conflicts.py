@@ -31,7 +31,9 @@ def decide(path: str, settings: Iterable[ConflictsPolicy]) -> Decision:
 def matches(pattern: str, path: str) -> bool:
     """Return whether an absolute path matches a pattern: `*` and `?` stay within a name, `**` does not."""
     pieces = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    expression = "".join(pieces.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", pattern))
+    expression = "".join(
+        pieces.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", re.sub(r"\*{2,}", "**", pattern))
+    )
     return re.fullmatch(expression, path, re.DOTALL) is not None
 
 

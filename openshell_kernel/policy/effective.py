@@ -112,20 +112,23 @@ class Unenforced:
 class MigDevice:
     """One MIG device of a GPU as seen when the kernel was started.
 
-    `index` is its place on that GPU, `memory` is in bytes, and `capabilities` are the nodes that open its GPU instance
-    and compute instance. What NVML would not tell is None.
+    `index` is its place on that GPU. `memory` and what is `used` of it are in bytes, and `busy` is the share of time
+    with work in percent, as NVML last said. `capabilities` are the nodes that open its GPU instance and compute
+    instance. What NVML would not tell is None.
     """
 
     index: int
     uuid: str | None = None
     name: str | None = None
     memory: int | None = None
+    used: int = 0
+    busy: int = 0
     capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuDevice:
-    """One GPU as seen when the kernel was started. Memory is in bytes; what NVML would not tell is None.
+    """One GPU as seen when the kernel was started; `memory`, `used` and `busy` are as for `MigDevice`.
 
     `mig` tells whether it is divided into MIG devices; `fault` is what is wrong with it, if anything is.
     """
@@ -135,6 +138,8 @@ class GpuDevice:
     uuid: str | None = None
     name: str | None = None
     memory: int | None = None
+    used: int = 0
+    busy: int = 0
     pci_address: str | None = None
     mig: bool = False
     mig_devices: tuple[MigDevice, ...] = ()
@@ -179,7 +184,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A running kernel that holds GPUs: their UUIDs, whose it is, its process, and since when (ISO 8601)."""
+    """A running kernel that holds GPUs: whose it is, its server's process, and since when (ISO 8601).
+
+    A GPU without a UUID stands in `uuids` by its PCI address or node.
+    """
 
     uuids: tuple[str, ...]
     user: str

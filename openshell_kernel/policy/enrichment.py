@@ -115,7 +115,12 @@ def enrich(
         promotions=tuple(building.promotions),
         conflicts=tuple(building.conflicts),
         skipped=tuple(building.skipped),
-        notices=(*_notices(building.rules), *selection.notices, *runtime.notices),
+        notices=(
+            *_notices(building.rules),
+            *selection.notices,
+            *_past_the_selection(building.rules, hardware, selection),
+            *runtime.notices,
+        ),
         unenforced=_unenforced(policy, hardware, selection, runtime),
         hardware=hardware,
         selection=selection,
@@ -257,6 +262,24 @@ def _notices(rules: dict[str, Rule]) -> Iterator[str]:
             f"{rule.path} is listed read-only but stays writable, because it lies beneath {folder.path}, which is "
             "read-write and Landlock adds rights up: list narrower read-write folders instead"
         )
+
+
+def _past_the_selection(rules: dict[str, Rule], hardware: Hardware, selection: GpuSelection) -> Iterable[str]:
+    """Yield a sentence for each rule of the policy that opens GPUs which were not selected."""
+    if selection.granted and not selection.devices:
+        return
+    nodes = [f"/dev/nvidia{gpu.minor}" for gpu in hardware.gpus if gpu.minor is not None]
+    capabilities = [node for gpu in hardware.gpus for device in gpu.mig_devices for node in device.capabilities]
+    left_out = dict.fromkeys(node for node in (*nodes, *capabilities) if node in (*hardware.nodes, *capabilities))
+    for node in (*selection.nodes, *selection.capabilities):
+        left_out.pop(node, None)
+    for rule in rules.values():
+        opened = [node for node in left_out if node == rule.path or node.startswith(f"{rule.path.rstrip('/')}/")]
+        if rule.origin is Origin.POLICY and opened:
+            yield (
+                f"the policy's {rule.access.value} {rule.path} opens {', '.join(opened)}, of GPUs that were not "
+                "selected: list narrower paths, and ask for GPUs in jupyter.gpu"
+            )
 
 
 def _without_values(declared: dict[str, Any]) -> dict[str, Any]:

@@ -6,17 +6,16 @@ names the others in a stable order.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.effective import Family, GpuSelection
+from openshell_kernel.policy.explain import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
     from openshell_kernel.policy.model import GpuPolicy
@@ -43,6 +42,17 @@ class _Unit:
     def uuid(self) -> str | None:
         return self.gpu.uuid if self.mig is None else self.mig.uuid
 
+    @property
+    def key(self) -> str:
+        """What tells it from the others of the machine, for every kernel alike."""
+        whole = self.gpu.pci_address or next(iter(self.nodes), self.label)
+        return self.uuid or (whole if self.mig is None else f"{whole}/{self.mig.index}")
+
+    @property
+    def load(self) -> tuple[int, int]:
+        device = self.mig or self.gpu
+        return device.busy, device.used
+
     def __str__(self) -> str:
         about = (self.mig or self.gpu).name, self.uuid, self.gpu.pci_address
         kind = "GPU" if self.mig is None else "MIG device"
@@ -55,7 +65,6 @@ def select(
     *,
     visible: str | None = None,
     held: Iterable[Holder] = (),
-    loads: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     preferred: Collection[str] = (),
 ) -> GpuSelection:
     """Return the GPUs for one kernel.
@@ -64,18 +73,15 @@ def select(
         request: what the policy asks for.
         hardware: what there is.
         visible: the server's CUDA_VISIBLE_DEVICES; a kernel is never given a GPU that it leaves out.
-        held: what other kernels hold; `count` passes over that.
-        loads: how busy each UUID is, in percent of time and bytes of memory; `count` takes the least loaded.
-        preferred: UUIDs that the same kernel held before its restart; `count` takes them first.
+        held: what other kernels hold; `count` passes over that, and takes the least loaded of the others.
+        preferred: what the same kernel held before its restart; `count` takes that first.
 
     Raises:
         PolicyError: what is required is not there, or there is no such device; the message names what there is.
     """
     if request.request == "none":
         return GpuSelection(request="none", visible="")
-    choice = _Choice(
-        request=request, hardware=hardware, visible=visible, held=tuple(held), loads=loads, preferred=preferred
-    )
+    choice = _Choice(request=request, hardware=hardware, visible=visible, held=tuple(held), preferred=preferred)
     return choice.selection()
 
 
@@ -87,22 +93,24 @@ class _Choice:
         hardware: Hardware,
         visible: str | None,
         held: tuple[Holder, ...],
-        loads: Mapping[str, tuple[float, float]],
         preferred: Collection[str],
     ) -> None:
         self._request = request
         self._required = request.request == "required"
         self._hardware = hardware
         self._held = held
-        self._loads = loads
         self._preferred = preferred
         # The GPUs of WSL2 and Jetson have no nodes of their own.
         self._is_shared = shares_one_node(hardware)
         self._units = _units(hardware)
         self._allowed = _allowed(self._units, visible)
-        self._nothing_allowed = visible is not None and visible.strip() in _NOTHING
-        self._bounded = bool(self._units) and visible is not None
+        self._visible_to_server = visible
         self._notices: list[str] = []
+        if visible is not None and _counts(visible) and len({gpu.name for gpu in hardware.gpus}) > 1:
+            self._notices.append(
+                f"the server's CUDA_VISIBLE_DEVICES, {visible!r}, was read by NVML's numbers, which follow the PCI "
+                "addresses; CUDA counts the fastest GPU first unless CUDA_DEVICE_ORDER is PCI_BUS_ID: name UUIDs there"
+            )
 
     def selection(self) -> GpuSelection:
         if not self._hardware.present:
@@ -130,7 +138,7 @@ class _Choice:
             nodes=nodes,
             capabilities=tuple(node for unit in chosen if unit.mig for node in unit.mig.capabilities),
             extras=extras,
-            hold=tuple(unit.uuid for unit in chosen if unit.uuid) if self._is_specific else (),
+            hold=tuple(unit.key for unit in chosen) if self._is_specific else (),
             held=self._held,
             notices=tuple(self._notices),
         )
@@ -158,21 +166,21 @@ class _Choice:
                     self._notices.append(f"{unit} is left out: {problem}")
         for unit in chosen.values():
             self._notices += [
-                f"{unit} is also held by {describe(holder)}" for holder in self._held if unit.uuid in holder.uuids
+                f"{unit} is also held by {describe(holder)}" for holder in self._held if unit.key in holder.uuids
             ]
         return list(chosen.values())
 
     def _counted(self, count: int) -> list[_Unit]:
         usable = self._usable()
         taken = {uuid for holder in self._held for uuid in holder.uuids}
-        free = [unit for unit in usable if unit.uuid not in taken]
+        free = [unit for unit in usable if unit.key not in taken]
         order = sorted(free, key=self._rank)
         chosen = order[:count]
         if len(chosen) < count:
             held = "".join(
                 f"; {', '.join(names)} {'is' if len(names) == 1 else 'are'} held by {describe(holder)}"
                 for holder in self._held
-                if (names := [f"GPU {unit.label}" for unit in usable if unit.uuid in holder.uuids])
+                if (names := [f"GPU {unit.label}" for unit in usable if unit.key in holder.uuids])
             )
             left_out = "".join(f"; {notice}" for notice in self._notices)
             asked = f"the policy asks for {count}, and {len(chosen)} of {len(usable)} usable are free{held}{left_out}"
@@ -181,8 +189,8 @@ class _Choice:
             self._notices = [f"not all GPUs are given that were asked for: {asked}"]
         return [unit for unit in self._units if unit in chosen]
 
-    def _rank(self, unit: _Unit) -> tuple[bool, tuple[float, float]]:
-        return unit.uuid not in self._preferred, self._loads.get(unit.uuid or "", (math.inf, math.inf))
+    def _rank(self, unit: _Unit) -> tuple[bool, tuple[int, int]]:
+        return unit.key not in self._preferred, unit.load
 
     def _all(self) -> list[_Unit]:
         usable = self._usable()
@@ -207,16 +215,27 @@ class _Choice:
     def _problem(self, unit: _Unit) -> str:
         if unit not in self._allowed:
             return "the server's CUDA_VISIBLE_DEVICES leaves it out"
-        if self._is_specific and not unit.nodes and not self._is_shared:
+        if not unit.nodes and not self._is_shared and (self._is_specific or self._visible_to_server is not None):
             return unit.problem or "NVML does not tell its minor, and so nobody knows which device node is its own"
         return unit.problem
 
     def _everything(self, chosen: Sequence[_Unit]) -> bool:
-        """Return whether all nodes are meant, because nobody knows which belongs to which GPU: OpenShell's rule."""
-        if self._is_specific or self._nothing_allowed:
+        """Return whether all nodes are meant, because nobody knows which belongs to which GPU: OpenShell's rule.
+
+        Not where the server's variable leaves some out, and nobody can tell which.
+        """
+        if self._is_specific:
             return False
-        lacking_minor = any(unit.gpu.minor is None for unit in chosen) and not self._is_shared
-        return not self._units or (lacking_minor and not self._bounded)
+        if self._units:
+            return not self._is_shared and any(unit.gpu.minor is None for unit in chosen)
+        if self._visible_to_server is None:
+            return True
+        if self._visible_to_server.strip() not in _NOTHING:
+            self._notices.append(
+                f"no GPU is given: the server's CUDA_VISIBLE_DEVICES, {self._visible_to_server!r}, allows only some, "
+                f"and nobody tells which device nodes are theirs ({self._hardware.detail})"
+            )
+        return False
 
     def _visible(self, chosen: Sequence[_Unit], *, granted: bool) -> str | None:
         if not granted:
@@ -252,8 +271,8 @@ class _Choice:
 
 
 def describe(holder: Holder) -> str:
-    """Return a holder in words."""
-    return f"{holder.user} (process {holder.pid}, since {holder.since})"
+    """Return a holder in words. When it began is its own word."""
+    return f"{holder.user} (process {holder.pid}, since {printable(holder.since)})"
 
 
 def shares_one_node(hardware: Hardware) -> bool:
@@ -263,11 +282,13 @@ def shares_one_node(hardware: Hardware) -> bool:
 
 def _units(hardware: Hardware) -> list[_Unit]:
     shared = shares_one_node(hardware)
-    units = []
+    units: list[_Unit] = []
     for gpu in hardware.gpus:
         node = f"/dev/nvidia{gpu.minor}"
         nodes = (node,) if gpu.minor is not None and node in hardware.nodes else ()
         problem = f"NVML says {gpu.fault!r}" if gpu.fault else ""
+        if any(unit.gpu is not gpu and nodes and unit.nodes == nodes for unit in units):
+            problem = f"NVML names {node} as the node of two GPUs"
         if not problem and not nodes and not shared and gpu.minor is not None:
             problem = f"its node {node} is missing: start the container with this GPU, or run nvidia-modprobe"
         if not gpu.mig:
@@ -296,6 +317,10 @@ def _allowed(units: list[_Unit], visible: str | None) -> list[_Unit]:
             break
         named += found
     return [unit for unit in units if unit in named]
+
+
+def _counts(visible: str) -> bool:
+    return any(name.strip().isdecimal() for name in visible.split(","))
 
 
 def _resolve(name: str, units: Sequence[_Unit]) -> list[_Unit]:

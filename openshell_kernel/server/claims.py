@@ -3,10 +3,12 @@
 A record is a file that its kernel's server, or janitor, keeps locked for as long as the kernel runs. The operating
 system drops the lock with whoever held it, however that ended: a crash strands no GPU. The lock is a write lock of
 the open file description (fcntl(2), F_OFD_SETLK). Only who may write a record can take one, so that a sandbox, which
-may read the records to show them, can neither release nor feign a claim.
+may read the records to show them, cannot feign a claim.
 
-Each user has a folder of records, so that nobody can change another's. What this coordinates is kernels, not
-attackers: a program outside of every sandbox that wants a GPU opens it without asking.
+Each user has a folder of records, so that nobody can change another's. A notebook can change the modes of its own
+user's files, as Landlock does not restrict chmod: it can hide its user's claims from other users until a kernel of its
+user starts, which mends them. What this coordinates is kernels, not attackers: a program outside of every sandbox that
+wants a GPU opens it without asking.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ import stat
 import struct
 import threading
 import time
+import weakref
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from openshell_kernel.errors import ConfigurationError, LaunchError
-from openshell_kernel.policy.effective import Holder
+from openshell_kernel.errors import ConfigurationError, LaunchError, SnapshotError
+from openshell_kernel.policy.effective import Holder, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
 _NAME = "openshell-gpu"
+_RECORD = r"[0-9a-f]+\.json"
+_OPEN_TO_ALL, _LISTABLE, _READABLE = 0o1777, 0o755, 0o644
 _LARGEST_RECORD = 1 << 16
 _LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.01
@@ -42,33 +48,48 @@ _POLL_SECONDS = 0.01
 _FLOCK = "hhqqi4x"
 
 
+_claims: weakref.WeakSet[Claim] = weakref.WeakSet()
+
+
 class Claim:
     """GPUs that a kernel holds, until `release` or the end of the process that keeps this."""
 
-    def __init__(self, fd: int, path: str) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, path: str, uuids: tuple[str, ...]) -> None:
         self.path = path
-        self._maker = os.getpid()
-        self._lock = threading.Lock()
+        self.uuids = uuids
+        self._fd = fd
+        self._lock = threading.RLock()
+        self._following: object = None
+        _claims.add(self)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the GPUs have not been given back."""
+        return self._fd >= 0
 
     def release(self) -> None:
-        """Give the GPUs back. May be called more than once; does nothing in a process that was forked."""
+        """Give the GPUs back. May be called more than once."""
         with self._lock:
-            if self.fd < 0 or os.getpid() != self._maker:
+            if self._fd < 0:
                 return
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
-            # Closing alone would not do where a forked process holds the description too.
-            _set_lock(self.fd, fcntl.F_UNLCK)
-            os.close(self.fd)
-            self.fd = -1
+            # Closing alone would not do where another process was handed the description.
+            _set_lock(self._fd, fcntl.F_UNLCK)
+            os.close(self._fd)
+            self._fd = -1
+
+    def descriptor(self) -> int:
+        """Return a descriptor with which another process keeps the claim as well."""
+        return os.dup(self._fd)
 
     def follow(self, pid: int) -> None:
-        """Release when a process ends, whether anybody cleans up after it or not.
+        """Release when a process ends, whether anybody cleans up after it or not; until `unfollow`.
 
         Where processes cannot be watched (a container's seccomp profile), only `release` and the end of this process
         release it.
         """
+        self._following = mark = object()
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -76,16 +97,38 @@ class Claim:
             return
         except OSError:
             return
-        threading.Thread(target=self._wait, args=(pidfd,), name="openshell-claim", daemon=True).start()
+        threading.Thread(target=self._wait, args=(pidfd, mark), name="openshell-claim", daemon=True).start()
 
-    def _wait(self, pidfd: int) -> None:
+    def unfollow(self) -> None:
+        """Keep the claim although the process ends: whoever ends it decides."""
+        with self._lock:
+            self._following = None
+
+    def forget(self) -> None:
+        """Let go without giving back: called in a process that was forked from the one which keeps this."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _wait(self, pidfd: int, mark: object) -> None:
         try:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             poll.poll()
         finally:
             os.close(pidfd)
-        self.release()
+        with self._lock:
+            if self._following is mark:
+                self.release()
+
+
+def _forget_all() -> None:
+    for claim in list(_claims):
+        claim.forget()
+
+
+# A child of the server's, as multiprocessing makes them, may live longer than the server.
+os.register_at_fork(after_in_child=_forget_all)
 
 
 class Registry:
@@ -111,12 +154,22 @@ class Registry:
         for candidate in self._shared:
             with contextlib.suppress(OSError):
                 status = os.lstat(candidate)
-                if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o1777 == 0o1777 and status.st_uid == 0:  # noqa: PLR2004 - an octal mode
+                # One that is in use stays in use, whatever becomes of its mode.
+                if (
+                    stat.S_ISDIR(status.st_mode)
+                    and status.st_uid == 0
+                    and (status.st_mode & _OPEN_TO_ALL == _OPEN_TO_ALL or os.path.lexists(f"{candidate}/{_NAME}.lock"))
+                ):
                     return candidate
         raise ConfigurationError(
             f"no folder for the records of who holds which GPU: {' and '.join(self._shared)} are not open to all "
             "users; name one with c.OpenShellProvisioner.gpu_claims"
         )
+
+    @property
+    def lock(self) -> str:
+        """The file that is locked while GPUs are chosen."""
+        return f"{self.folder}/{_NAME}.lock"
 
     def folders(self) -> tuple[str, ...]:
         """Return the users' folders that are there, each owned by the user whom its name tells."""
@@ -125,18 +178,18 @@ class Registry:
             for name in sorted(os.listdir(self.folder)):
                 match = re.fullmatch(rf"{_NAME}-([0-9]+)", name)
                 path = f"{self.folder}/{name}"
-                if match and _is_private(path, int(match[1])):
+                if match and _is_folder_of(path, int(match[1])):
                     found.append(path)
         return tuple(found)
 
-    def holders(self) -> tuple[Holder, ...]:
-        """Return who holds GPUs just now, in the order of their starts."""
-        found = [
-            holder
-            for folder in self.folders()
-            for name in _names(folder)
-            if (holder := _read(f"{folder}/{name}")) is not None
-        ]
+    def holders(self, *, but: Claim | None = None) -> tuple[Holder, ...]:
+        """Return who holds GPUs just now, in the order of their starts, but for one claim."""
+        found = []
+        for folder in self.folders():
+            for name in _names(folder):
+                holder = _read(f"{folder}/{name}")
+                if isinstance(holder, Holder) and (but is None or f"{folder}/{name}" != but.path):
+                    found.append(holder)
         return tuple(sorted(found, key=lambda holder: holder.since))
 
     @contextlib.contextmanager
@@ -146,20 +199,23 @@ class Registry:
         Raises:
             LaunchError: somebody else did not let go of the lock in time.
         """
-        path = f"{self.folder}/{_NAME}.lock"
-        fd = _open_lock(path)
-        try:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while not _flock(fd):
-                if time.monotonic() > deadline:
-                    raise LaunchError(
-                        f"{path}: another process holds this lock, under which GPUs are chosen, for more than "
-                        f"{_LOCK_SECONDS:.0f} s; `lsof {path}` names it"
-                    )
-                time.sleep(_POLL_SECONDS)
-            yield
-        finally:
-            os.close(fd)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            fd = _open_lock(self.lock)
+            try:
+                while not _flock(fd):
+                    if time.monotonic() > deadline:
+                        raise LaunchError(
+                            f"{self.lock}: another process holds this lock, under which GPUs are chosen, for more than "
+                            f"{_LOCK_SECONDS:.0f} s; `lsof {self.lock}` names it"
+                        )
+                    time.sleep(_POLL_SECONDS)
+                # Whoever cleans up old files may have removed it meanwhile, and others lock a new one.
+                if _is_same(fd, self.lock):
+                    yield
+                    return
+            finally:
+                os.close(fd)
 
     def claim(self, uuids: Sequence[str], *, pid: int) -> Claim:
         """Record that a kernel holds GPUs. Call it while `locked`. `pid` is that of the kernel's server, for people.
@@ -167,27 +223,20 @@ class Registry:
         Raises:
             LaunchError: the record cannot be written.
         """
-        folder = f"{self.folder}/{_NAME}-{os.geteuid()}"
-        record = {
-            "uuids": list(uuids),
-            "user": _user(),
-            "pid": pid,
-            "since": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-        }
+        folder = self._own
+        since = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+        record = json.dumps({"uuids": list(uuids), "pid": pid, "since": since}).encode()
         name = f"{secrets.token_hex(8)}.json"
         # Beside the folder until it is locked: whoever may read the folder, as a sandbox may, could lock it first.
-        temporary = f"{self.folder}/.{_NAME}-{name}"
+        temporary = f"{self.folder}/.{_NAME}-{os.geteuid()}-{name}"
         try:
             self.prepare()
-            for stale in _names(folder):
-                if _read(f"{folder}/{stale}") is None:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(f"{folder}/{stale}")
+            self._remove_stale()
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
-                os.fchmod(fd, 0o644)
+                os.fchmod(fd, _READABLE)
                 _set_lock(fd, fcntl.F_WRLCK)
-                os.write(fd, json.dumps(record).encode())
+                os.write(fd, record)
                 os.rename(temporary, f"{folder}/{name}")
             except BaseException:
                 os.close(fd)
@@ -198,67 +247,102 @@ class Registry:
                 f"{folder}: the GPUs cannot be claimed for this kernel: {error.strerror}; correct the folder, or name "
                 "another with c.OpenShellProvisioner.gpu_claims"
             ) from None
-        return Claim(fd, f"{folder}/{name}")
+        return Claim(fd, f"{folder}/{name}", tuple(uuids))
 
     def prepare(self) -> None:
-        """Make this user's folder, so that a sandbox that starts now can be granted reading it.
+        """Make this user's folder, or mend it, so that all may read the records and only their user write them.
 
         Raises:
             LaunchError: something else stands in its place.
             OSError: it cannot be made.
         """
-        path = f"{self.folder}/{_NAME}-{os.geteuid()}"
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o755)
-            os.chmod(path, 0o755)  # noqa: S103 - sandboxes show the records, whoever's they are; the umask is not asked
-        if not _is_private(path, os.geteuid()):
-            raise LaunchError(
-                f"{path}: a folder of user {os.geteuid()} that others cannot write is to be here; have it removed"
-            )
+            os.mkdir(self._own, _LISTABLE)
+        if not _is_folder_of(self._own, os.geteuid()):
+            raise LaunchError(f"{self._own}: a folder of user {os.geteuid()} is to be here; have it removed")
+        _set_mode(self._own, _LISTABLE)
+        for name in _names(self._own):
+            with contextlib.suppress(FileNotFoundError):
+                _set_mode(f"{self._own}/{name}", _READABLE)
+
+    @property
+    def _own(self) -> str:
+        return f"{self.folder}/{_NAME}-{os.geteuid()}"
+
+    def _remove_stale(self) -> None:
+        """Remove records of this user's whose holders ended without doing so."""
+        beginning = f".{_NAME}-{os.geteuid()}-"
+        begun = [name for name in os.listdir(self.folder) if name.startswith(beginning)]
+        for path in (*(f"{self._own}/{name}" for name in _names(self._own)), *(f"{self.folder}/{n}" for n in begun)):
+            if _read(path) is _FREE:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
 
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"user {os.geteuid()}"
-
-
-def _is_private(path: str, uid: int) -> bool:
+def _is_folder_of(path: str, uid: int) -> bool:
     try:
         status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
+
+
+def _set_mode(path: str, mode: int) -> None:
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 def _names(folder: str) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(folder) if re.fullmatch(r"[0-9a-f]+\.json", name))
+        return sorted(name for name in os.listdir(folder) if re.fullmatch(_RECORD, name))
     except OSError:
         return []
 
 
-def _read(path: str) -> Holder | None:
-    """Return the holder that a record tells of; None where nobody keeps it locked any more, or it is damaged."""
+class _Free(Enum):
+    """Nobody keeps a record any more."""
+
+    FREE = 0
+
+
+_FREE = _Free.FREE
+
+
+def _read(path: str) -> Holder | _Free | None:
+    """Return the holder that a record tells of; None where it tells nothing: it is damaged, or cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        if not _is_locked(fd):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             return None
-        data = json.loads(os.read(fd, _LARGEST_RECORD))
-        return Holder(
-            uuids=tuple(str(uuid) for uuid in data["uuids"]),
-            user=str(data["user"]),
-            pid=int(data["pid"]),
-            since=str(data["since"]),
-        )
-    except (OSError, ValueError, LookupError, TypeError):
+        if not _is_locked(fd):
+            return _FREE
+        return decode(Holder, {**json.loads(os.read(fd, _LARGEST_RECORD)), "user": _name(status.st_uid)})
+    except (OSError, ValueError, TypeError, RecursionError, SnapshotError):
         return None
     finally:
         os.close(fd)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _is_same(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _set_lock(fd: int, kind: int) -> None:

@@ -1,14 +1,22 @@
-"""Whether CUDA works in a confined kernel, for scripts: start one as any client does and let it check its GPUs."""
+"""Whether CUDA works in a confined kernel, for scripts: start one as the server would and let it check its GPUs.
+
+Its home is a new one: what earlier notebooks of the folder left in theirs runs when a kernel starts, and could answer.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import KernelManager
+from jupyter_core.application import JupyterApp
 
 from openshell_kernel.errors import LaunchError, OpenShellError
+
+if TYPE_CHECKING:
+    from traitlets.config import Config
 
 _READY_SECONDS = 60.0
 # The check itself gives up after two minutes, and tells why.
@@ -32,8 +40,8 @@ def check(*, kernel: str, folder: str) -> Result:
     Raises:
         OpenShellError: the kernel did not start; the message is the one that Jupyter's users see.
     """
-    manager = KernelManager(kernel_name=kernel)
     try:
+        manager = KernelManager(kernel_name=kernel, config=_configuration())
         manager.start_kernel(cwd=folder)
     except OpenShellError:
         raise
@@ -43,6 +51,15 @@ def check(*, kernel: str, folder: str) -> Result:
         return _ask(manager)
     finally:
         manager.shutdown_kernel(now=True)
+
+
+def _configuration() -> Config:
+    """Return the configuration of Jupyter's server, in which the operator's settings stand, and the new home."""
+    application = JupyterApp(config_file_name="jupyter_server_config")
+    application.load_config_file()
+    config = copy.deepcopy(application.config)
+    config.OpenShellProvisioner.home = "ephemeral"
+    return config
 
 
 def _ask(manager: KernelManager) -> Result:

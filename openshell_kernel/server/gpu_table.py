@@ -17,7 +17,6 @@ from openshell_kernel.server.gpus import hardware
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openshell_kernel.gpu.inventory import Load
     from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
 
 _MEBIBYTE = 1 << 20
@@ -25,17 +24,15 @@ _MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What there is, how busy it is by UUID, and who holds what, at one moment."""
+    """What there is, how busy it is, and who holds what, at one moment."""
 
     hardware: Hardware
-    loads: dict[str, Load]
     holders: tuple[Holder, ...]
 
     def to_json(self) -> str:
         """Return it for programs."""
         data: dict[str, Any] = {
             "hardware": dataclasses.asdict(self.hardware),
-            "loads": {uuid: dataclasses.asdict(load) for uuid, load in self.loads.items()},
             "holders": [dataclasses.asdict(holder) for holder in self.holders],
         }
         return json.dumps(data, indent=2)
@@ -52,12 +49,11 @@ class Table:
                 (f"{gpu.index}:{device.index}", device) for device in gpu.mig_devices
             ]
             for label, device in devices or [(str(gpu.index), gpu)]:
-                load = self.loads.get(device.uuid or "")
-                memory = f"{device.memory // _MEBIBYTE} MiB" if device.memory is not None else "memory unknown"
-                used = f"{load.memory // _MEBIBYTE} of {memory}, {load.busy} % busy" if load else memory
+                memory = f"{device.memory // _MEBIBYTE}" if device.memory is not None else "?"
+                load = f"{device.used // _MEBIBYTE} of {memory} MiB used, {device.busy} % busy"
                 holders = [describe(holder) for holder in self.holders if device.uuid in holder.uuids]
                 state = f"held by {' and '.join(holders)}" if holders else "free"
-                yield f"{label:<5} {device.name or 'unnamed'}, {used}, {device.uuid or 'no UUID'}"
+                yield f"{label:<5} {device.name or 'unnamed'}, {load}, {device.uuid or 'no UUID'}"
                 yield f"      {f'out of order: {gpu.fault}' if gpu.fault else state}"
 
 
@@ -67,9 +63,6 @@ def look(claims: str | None) -> Table:
     Raises:
         ConfigurationError: there is no place for claims.
     """
-
-    async def ask() -> Table:
-        inventory = await discovery.discover(mps_pipes=os.environ.get("CUDA_MPS_PIPE_DIRECTORY"))
-        return Table(hardware=hardware(inventory), loads=await discovery.loads(), holders=Registry(claims).holders())
-
-    return asyncio.run(ask())
+    pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
+    inventory = asyncio.run(discovery.discover(mps_pipes=pipes, fresh=True))
+    return Table(hardware=hardware(inventory), holders=Registry(claims).holders())

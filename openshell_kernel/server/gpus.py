@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import OpenShellError
-from openshell_kernel.gpu import discovery
 from openshell_kernel.policy.effective import Family, GpuDevice, Hardware, MigDevice, RenderNode
 from openshell_kernel.policy.selection import select
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from openshell_kernel.gpu.inventory import Gpu, Inventory, Surroundings
     from openshell_kernel.policy.effective import GpuSelection, Holder
     from openshell_kernel.policy.model import GpuPolicy
@@ -45,71 +43,77 @@ def hardware(inventory: Inventory) -> Hardware:
     )
 
 
+def is_specific(request: GpuPolicy) -> bool:
+    """Return whether a request is for certain GPUs or a number of them, which a kernel then holds."""
+    return request.request != "none" and (request.count is not None or bool(request.devices))
+
+
+def needs_a_fresh_look(request: GpuPolicy) -> bool:
+    """Return whether it matters to a request that a GPU was lost, or is busy, since NVML was last asked."""
+    return request.request == "required" or is_specific(request)
+
+
 async def choose(
     request: GpuPolicy,
     found: Hardware,
     registry: Registry,
     *,
-    timeout: float,
-    environ: Mapping[str, str],
     visible: str | None,
-    preferred: Collection[str] = (),
+    current: Claim | None = None,
 ) -> tuple[GpuSelection, Claim | None]:
     """Return the GPUs for one kernel, and the claim by which it holds them, where it asks for certain ones.
 
-    `environ` and `timeout` are those of discovery, for the load of the GPUs; `visible` is the CUDA_VISIBLE_DEVICES
-    that the kernel would have; `preferred` are UUIDs which it held before a restart.
+    `visible` is the CUDA_VISIBLE_DEVICES that the kernel would have. `current` is what the same kernel held before its
+    restart: it is returned again where nothing changes, and otherwise left for the caller to release.
 
     Raises:
         PolicyError: what the policy requires is not there, or held by others.
         LaunchError: the GPUs cannot be claimed.
         ConfigurationError: there is no place for claims.
     """
-    specific = request.count is not None or bool(request.devices)
     if request.request == "none" or not found.present:
         return select(request, found), None
-    if not specific:
-        # Only to be shown.
-        with contextlib.suppress(OpenShellError, OSError):
-            registry.prepare()
-        held: tuple[Holder, ...] = ()
-        with contextlib.suppress(OpenShellError):
-            held = registry.holders()
-        selection = select(request, found, visible=visible, held=held)
-        return dataclasses.replace(selection, records=_records(registry)), None
-    loads = {}
-    if request.count is not None:
-        loads = {
-            uuid: (float(load.busy), float(load.memory))
-            for uuid, load in (await discovery.loads(timeout=timeout, environ=environ)).items()
-        }
-
-    def choose_under_lock() -> tuple[GpuSelection, Claim | None]:
-        with registry.locked():
-            selection = select(
-                request, found, visible=visible, held=registry.holders(), loads=loads, preferred=preferred
-            )
-            claim = registry.claim(selection.hold, pid=os.getpid()) if selection.hold else None
-        return dataclasses.replace(selection, records=_records(registry)), claim
-
-    choosing = in_thread(choose_under_lock)
+    if not is_specific(request):
+        return await in_thread(_share, request, found, registry, visible), None
+    choosing = in_thread(_hold, request, found, registry, visible, current)
     try:
         return await asyncio.shield(choosing)
     except asyncio.CancelledError:
-        choosing.add_done_callback(_give_back)
+        choosing.add_done_callback(functools.partial(_give_back, current))
         raise
 
 
-def _records(registry: Registry) -> tuple[str, ...]:
+def _share(request: GpuPolicy, found: Hardware, registry: Registry, visible: str | None) -> GpuSelection:
+    """Select without a claim. Who holds what is only to be shown: nothing about it stops the start."""
+    held: tuple[Holder, ...] = ()
+    records: tuple[str, ...] = ()
+    with contextlib.suppress(OpenShellError, OSError):
+        registry.prepare()
     with contextlib.suppress(OpenShellError):
-        return registry.folders()
-    return ()
+        held, records = registry.holders(), registry.folders()
+    return dataclasses.replace(select(request, found, visible=visible, held=held), records=records)
 
 
-def _give_back(choosing: asyncio.Future[tuple[GpuSelection, Claim | None]]) -> None:
+def _hold(
+    request: GpuPolicy, found: Hardware, registry: Registry, visible: str | None, current: Claim | None
+) -> tuple[GpuSelection, Claim | None]:
+    with registry.locked():
+        with contextlib.suppress(OSError):
+            registry.prepare()
+        preferred = current.uuids if current is not None else ()
+        held = registry.holders(but=current)
+        selection = select(request, found, visible=visible, held=held, preferred=preferred)
+        if current is not None and current.is_held and current.uuids == selection.hold:
+            claim: Claim | None = current
+        else:
+            claim = registry.claim(selection.hold, pid=os.getpid()) if selection.hold else None
+        return dataclasses.replace(selection, records=registry.folders()), claim
+
+
+def _give_back(current: Claim | None, choosing: asyncio.Future[tuple[GpuSelection, Claim | None]]) -> None:
     if not choosing.cancelled() and choosing.exception() is None:
         _, claim = choosing.result()
-        if claim is not None:
+        if claim is not None and claim is not current:
             claim.release()
 
 
@@ -120,6 +124,8 @@ def _gpu(gpu: Gpu, there: Surroundings) -> GpuDevice:
         uuid=gpu.uuid,
         name=gpu.name,
         memory=gpu.memory,
+        used=gpu.used,
+        busy=gpu.busy,
         pci_address=gpu.pci_address,
         mig=gpu.mig,
         mig_devices=tuple(
@@ -128,6 +134,8 @@ def _gpu(gpu: Gpu, there: Surroundings) -> GpuDevice:
                 uuid=device.uuid,
                 name=device.name,
                 memory=device.memory,
+                used=device.used,
+                busy=device.busy,
                 capabilities=_capabilities(gpu.minor, device.gpu_instance, device.compute_instance, there),
             )
             for device in gpu.mig_devices

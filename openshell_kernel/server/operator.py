@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy
+from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy, Home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ class Operator:
     allow_root_proc: bool = False
     discovery_timeout: float = 5.0
     environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
+    home: Home | None = None
     baseline_conflicts: ConflictsPolicy | None = None
     gpu_claims: str | None = None
 

@@ -120,14 +120,16 @@ def protected(
     own: Iterable[str],
     *,
     home: str,
+    locks: Iterable[str] = (),
     environ: Mapping[str, str] = os.environ,
     kernels: Callable[[], Iterable[str]] = private_folders,
     commands: Callable[[], Iterable[Sequence[str]]] = _commands,
 ) -> tuple[Place, ...]:
     """Return the places to protect for this user.
 
-    `own` are paths of this package's: policy files, its folders. `environ` is the server's environment. `kernels`
-    finds the private folders of kernels, `commands` the commands of all kernelspecs.
+    `own` are paths of this package's: policy files, its folders. Who can read one of `locks` can hold it. `environ` is
+    the server's environment. `kernels` finds the private folders of kernels, `commands` the commands of all
+    kernelspecs.
     """
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
@@ -136,6 +138,7 @@ def protected(
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(_place(path, "openshell_kernel's own files") for path in own),
+        *(_place(path, "a lock with which it can stop other kernels' starts", secret=True) for path in locks),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
         *(
             _place(path, "the Python environment that runs your kernels", beneath=beneath)

@@ -18,7 +18,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, sources, trust, unenforced
-from openshell_kernel.policy.effective import Origin
+from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server import arguments, gpus, interpreter, places, seccomp
@@ -127,13 +127,13 @@ async def make_plan(
     connection_file: str,
     private: PrivateFolder,
     encrypted: bool,
-    preferred_gpus: Collection[str] = (),
+    claim: Claim | None = None,
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
     `command` is the kernelspec's argv as Jupyter formatted it; `environment` is what Jupyter would give the kernel,
     and `kernelspec_environment` names what stands in the `env` of kernel.json. `encrypted` says whether Jupyter and the
-    kernel talk so. `preferred_gpus` are the UUIDs of those that the kernel held before it was restarted.
+    kernel talk so. `claim` is what the kernel held of the GPUs before it was restarted.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
@@ -156,21 +156,19 @@ async def make_plan(
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
     compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
     inventory = await discovery.discover(
-        timeout=operator.discovery_timeout, environ=trusted, mps_pipes=environment.get("CUDA_MPS_PIPE_DIRECTORY")
+        timeout=operator.discovery_timeout,
+        environ=trusted,
+        mps_pipes=environment.get("CUDA_MPS_PIPE_DIRECTORY"),
+        fresh=gpus.needs_a_fresh_look(loaded.policy.gpu),
     )
     python, server_python = await asking
     system_calls = await compiling
     hardware = gpus.hardware(inventory)
-    selection, claim = await gpus.choose(
-        loaded.policy.gpu,
-        hardware,
-        Registry(operator.gpu_claims),
-        timeout=operator.discovery_timeout,
-        environ=trusted,
-        visible=environment.get(gpus.VISIBLE),
-        preferred=preferred_gpus,
+    registry = Registry(operator.gpu_claims)
+    selection, held = await gpus.choose(
+        loaded.policy.gpu, hardware, registry, visible=environment.get(gpus.VISIBLE), current=claim
     )
-    with _released_on_error(claim):
+    with _released_on_error(held):
         store = trust.store_path(os.environ)
         own = [str(homes()), os.path.dirname(store), *selection.records]
         if loaded.source.kind is not sources.SourceKind.NEARBY:
@@ -178,7 +176,7 @@ async def make_plan(
             own.append(loaded.source.path)
         pythons = [server_python, *([python] if python else [])]
         # A home that is kept lies in a folder of the server's user.
-        kind = "ephemeral" if identity else loaded.policy.home
+        kind = "ephemeral" if identity else operator.home or loaded.policy.home
         own_home = settle(kind, workdir=workdir, linked=loaded.linked, private=private)
         composed = compose(
             environment,
@@ -190,7 +188,8 @@ async def make_plan(
         )
         user_site = "" if identity else _user_site(python, environment)
         problem = show_packages(own_home.path, user_site) if user_site else ""
-        protected = places.protected(pythons, own, home=home)
+        locks = [registry.lock] if selection.hold else []
+        protected = places.protected(pythons, own, home=home, locks=locks)
         needed = runtime(
             python,
             executable=executable,
@@ -254,13 +253,18 @@ async def make_plan(
             keep_capabilities=_keep_capabilities(effective, identity),
             proc=_proc(operator),
         )
-        return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=claim)
+        return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=held)
 
 
 def _exact(rule: Rule, needed: Runtime) -> bool:
-    """Whether a rule's path was judged as it is named; where a policy names it, its author has."""
-    return rule.origin is Origin.WORKDIR or (
-        rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.straight
+    """Whether a rule's path was judged as it is named; where a policy names it, its author has.
+
+    What GPUs need lies in folders of the system's, or, for MPS and X11, in one where everybody may put a link.
+    """
+    return (
+        rule.origin is Origin.WORKDIR
+        or (rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.straight)
+        or (rule.origin is Origin.GPU_BASELINE and rule.access is Access.READ_WRITE and rule.path.startswith("/tmp/"))  # noqa: S108 - see above
     )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
 
     from openshell_kernel.policy.effective import EffectivePolicy
+    from openshell_kernel.policy.model import Home
     from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.planning import LoadedPolicy, Planned
 
@@ -85,6 +86,13 @@ class OpenShellProvisioner(LocalProvisioner):
     environment = Dict(
         help="Environment variables for every kernel, as in the policy's jupyter.environment: {'pass': ['WANDB_*'], "
         "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
+    ).tag(config=True)
+    home = Enum(
+        ["project", "ephemeral"],
+        None,
+        allow_none=True,
+        help="Which home every kernel gets, whatever its policy's jupyter.home says: project keeps one for the "
+        "notebooks of a folder, ephemeral throws it away with the kernel.",
     ).tag(config=True)
     baseline_conflicts = Dict(
         help="What happens where a policy lists a path read-only that a baseline wants read-write, as in the policy's "
@@ -168,10 +176,26 @@ class OpenShellProvisioner(LocalProvisioner):
             return await self._launch(cmd, **kwargs)
         except BaseException as error:
             await self._stop()
+            self._release_gpus()
             if self._last is not None and isinstance(error, Exception):
                 return await self._stand_in(self._last, error, **kwargs)
             await self._forget()
             raise
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Keep the kernel's GPUs for a restart. Called by KernelManager when it has asked the kernel to end."""
+        await super().shutdown_requested(restart=restart)
+        self._keep_gpus()
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel, and keep its GPUs until it is clear whether it is restarted. Called by KernelManager."""
+        self._keep_gpus()
+        await super().kill(restart=restart)
+
+    async def terminate(self, restart: bool = False) -> None:
+        """Ask the kernel's process to end, and keep its GPUs as `kill` does. Called by KernelManager."""
+        self._keep_gpus()
+        await super().terminate(restart=restart)
 
     async def cleanup(self, restart: bool = False) -> None:
         """Remove what the kernel leaves behind. Called by KernelManager after the process has ended.
@@ -180,8 +204,8 @@ class OpenShellProvisioner(LocalProvisioner):
         """
         await super().cleanup(restart=restart)
         self._end_output()
-        self._release_gpus()
         if not restart:
+            self._release_gpus()
             await self._discard_private()
 
     def operator(self) -> Operator:
@@ -197,6 +221,7 @@ class OpenShellProvisioner(LocalProvisioner):
             allow_root_proc=self.allow_root_proc,
             discovery_timeout=self.discovery_timeout,
             environment=checked("environment", EnvironmentPolicy, self.environment),
+            home=cast("Home | None", self.home),
             baseline_conflicts=checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts)
             if self.baseline_conflicts
             else None,
@@ -244,6 +269,7 @@ class OpenShellProvisioner(LocalProvisioner):
         # Before a kernel could read them.
         arguments.blank()
         kwargs.pop("cwd", None)
+        self._keep_gpus()
         planned = await make_plan(
             self._loaded,
             self.operator(),
@@ -254,22 +280,19 @@ class OpenShellProvisioner(LocalProvisioner):
             connection_file=self._manager.connection_file,
             private=self._private,
             encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
-            preferred_gpus=self._last.effective.selection.hold if self._last is not None else (),
+            claim=self._claim,
         )
-        self._claim = planned.claim
-        self._log_decisions(planned.effective)
-        try:
-            info = await self._start_launcher(planned, **kwargs)
-            self.cwd = self._loaded.workdir
-            if self.transport == "ipc":
-                await self._listening()
-        except BaseException:
+        if planned.claim is not self._claim:
             self._release_gpus()
-            raise
+            self._claim = planned.claim
+        self._log_decisions(planned.effective)
+        info = await self._start_launcher(planned, **kwargs)
+        self.cwd = self._loaded.workdir
+        if self.transport == "ipc":
+            await self._listening()
         if self._claim is not None:
             # The process may end without anybody's cleaning up.
             self._claim.follow(cast("int", self.pid))
-        # A claim is not kept with it: what was held once says only what to prefer.
         self._last = dataclasses.replace(planned, claim=None)
         return info
 
@@ -412,6 +435,11 @@ class OpenShellProvisioner(LocalProvisioner):
         if self._last is None:
             await self._discard_private()
             forget_failed_start(self._manager, self.kernel_id)
+
+    def _keep_gpus(self) -> None:
+        """Leave it to `cleanup` what becomes of the claim, instead of to the end of the process."""
+        if self._claim is not None:
+            self._claim.unfollow()
 
     def _release_gpus(self) -> None:
         if self._claim is not None:

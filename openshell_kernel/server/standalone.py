@@ -64,7 +64,7 @@ def _start(argv: list[str]) -> None:
         )
     )
     if planned.claim is not None:
-        _leave_janitor(planned.claim.path, trusted, keep=(planned.claim.fd,))
+        _leave_janitor(planned.claim.path, trusted, keep=(planned.claim.descriptor(),))
     plan = os.memfd_create("openshell-plan", 0)
     with open(plan, "wb", closefd=False) as stream:
         stream.write(planned.plan.to_bytes())

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 from fakes import nvml as fake
+from support import kernels
 
 from openshell_kernel.gpu import discovery
-from openshell_kernel.gpu.inventory import Answer, Gpu, Load, MigDevice, Status
+from openshell_kernel.gpu.inventory import Answer, Gpu, MigDevice, Status
 
 TWO_GPUS = (fake.gpu(3, pci="00000000:65:00.0"), fake.gpu(0, name="NVIDIA L4", memory=24 << 30, pci="00010000:0A:00.1"))
 FIRST = Gpu(
@@ -198,7 +199,7 @@ def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
 def test_a_child_that_nobody_waits_for_ends_by_itself(library):
     fake.configure(library, f"hang {INIT}")
     orphan = subprocess.run(
-        [*discovery.COMMAND, "gpus", "0.2"],
+        [*discovery.COMMAND, "0.2"],
         env={"LD_LIBRARY_PATH": str(library)},
         capture_output=True,
         check=False,
@@ -389,28 +390,36 @@ def test_a_change_of_mig_instances_is_looked_at_again(library, root):
     assert len(discover(library, root, *MIG_GPU, cache=cache).gpus[0].mig_devices) == 2
 
 
-def loads(library, *directives, **arguments):
-    fake.configure(library, *directives)
-    environ = {"LD_LIBRARY_PATH": str(library)}
-    return asyncio.run(discovery.loads(environ=environ, **{"timeout": LONG, **arguments}))
-
-
-def test_the_load_is_told_by_uuid_for_gpus_and_mig_devices(library):
-    found = loads(
+def test_how_busy_gpus_and_mig_devices_are_is_told(library, root):
+    divided, whole = discover(
         library,
-        fake.gpu(0, uuid="GPU-a", used=7, busy=40, mig=True),
-        fake.mig_device(1, uuid="MIG-a", busy=3),
-        fake.gpu(1, uuid="GPU-b", used=9),
-    )
-    assert found == {"GPU-a": Load(memory=7, busy=40), "MIG-a": Load(busy=3), "GPU-b": Load(memory=9)}
+        root,
+        fake.gpu(0, used=7, busy=40, mig=True),
+        fake.mig_device(1, busy=3),
+        fake.gpu(1, used=9),
+    ).gpus
+    assert (divided.used, divided.busy, divided.mig_devices[0].busy) == (7, 40, 3)
+    assert (whole.used, whole.busy) == (9, 0)
 
 
-@pytest.mark.parametrize("trouble", [f"hang {INIT}", f"crash {INIT}", f"fail {INIT} 999", f"quit {INIT}"])
-def test_without_an_answer_no_load_is_told(library, trouble):
-    assert loads(library, trouble, *TWO_GPUS, timeout=0.5) == {}
-    assert has_no_children()
+def test_who_wants_a_fresh_answer_is_given_one(library, root):
+    cache = discovery.Cache()
+    assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
+    lost = "fail nvmlDeviceGetHandleByIndex_v2 15 1"
+    assert discover(library, root, *TWO_GPUS, lost, cache=cache).status is Status.OK
+    assert discover(library, root, cache=cache, fresh=True).status is Status.INCOMPLETE
+    # What was found out does not get lost.
+    assert discover(library, root, cache=cache).status is Status.INCOMPLETE
 
 
-def test_the_load_is_not_remembered(library):
-    assert loads(library, fake.gpu(0, uuid="GPU-a", busy=1))["GPU-a"].busy == 1
-    assert loads(library, fake.gpu(0, uuid="GPU-a", busy=2))["GPU-a"].busy == 2
+def test_an_answer_that_has_grown_old_is_given_once_more_and_asked_for_anew(library, root):
+    clock = [0.0]
+    cache = discovery.Cache(age=10.0, now=lambda: clock[0])
+    assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
+    clock[0] = 9.0
+    assert discover(library, root, cache=cache).status is Status.OK
+    assert fake.calls(library, INIT) == 1
+    clock[0] = 11.0
+    fake.configure(library, *TWO_GPUS, "fail nvmlDeviceGetHandleByIndex_v2 15 1")
+    assert discover(library, root, cache=cache).status is Status.OK
+    kernels.eventually(lambda: discover(library, root, cache=cache).status is Status.INCOMPLETE, "the new answer")

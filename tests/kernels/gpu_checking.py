@@ -9,6 +9,14 @@ from pathlib import Path
 from support import kernels
 
 
+PLANT = """
+import os, pathlib
+startup = pathlib.Path(os.environ["IPYTHONDIR"], "profile_default", "startup")
+startup.mkdir(parents=True, exist_ok=True)
+(startup / "00.py").write_text("get_ipython().register_magic_function(lambda line: print('FAKED'), 'line', 'policy')")
+"""
+
+
 def main():
     notebooks, policy = sys.argv[1:3]
     os.environ["OPENSHELL_SANDBOX_POLICY"] = policy
@@ -18,6 +26,7 @@ def main():
             "json": json.loads(kernel.run("%policy gpus --check --json").text),
             "show": kernel.run("%policy show").text,
         }
+        kernel.run(PLANT)
     command = [str(Path(sys.executable).with_name("jupyter")), "openshell", "gpu-check", "--policy", policy]
     done = subprocess.run(command, cwd=notebooks, capture_output=True, text=True)
     told["command"] = {"status": done.returncode, "text": done.stdout, "errors": done.stderr}

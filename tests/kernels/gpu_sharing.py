@@ -1,14 +1,19 @@
 """Runs several confined kernels on one machine and prints as JSON which GPUs each could use."""
 
+import asyncio
 import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from support import kernels
 from support.gpu_use import USE
 
+from openshell_kernel.gpu import discovery
+from openshell_kernel.policy.model import GpuPolicy
+from openshell_kernel.server import gpus
 from openshell_kernel.server.claims import Registry
 
 
@@ -26,6 +31,28 @@ def look(kernel):
 
 def held():
     return sorted(uuid for holder in Registry().holders() for uuid in holder.uuids)
+
+
+HIDE = """
+import contextlib, glob, os
+for folder in glob.glob('/run/lock/openshell-gpu-*'):
+    for path in (*glob.glob(folder + '/*'), folder, '/run/lock'):
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0)
+"""
+
+
+def grab(told):
+    """Try again and again to get what another kernel may give up while it restarts."""
+    told["grabbed"] = []
+    while "done" not in told:
+        registry = Registry()
+        request = GpuPolicy(count=1)
+        found = gpus.hardware(asyncio.run(discovery.discover()))
+        selection, claim = asyncio.run(gpus.choose(request, found, registry, visible=None))
+        if claim is not None:
+            told["grabbed"] += selection.devices
+            claim.release()
 
 
 def main():
@@ -49,9 +76,17 @@ def main():
             told["third"] = str(error)
         with kernels.started(cwd=notebooks, configuration=policy("auto")) as poor:
             told["poor"] = look(poor)
-        second.manager.restart_kernel(now=True)
-        second.client.wait_for_ready(timeout=kernels.SECONDS)
+        waiting = threading.Thread(target=grab, args=(told,))
+        waiting.start()
+        for now in (True, False):
+            second.manager.restart_kernel(now=now)
+            second.client.wait_for_ready(timeout=kernels.SECONDS)
         told["restarted"] = look(second)
+        told["done"] = True
+        waiting.join()
+        first.run(HIDE)
+        with kernels.started(cwd=notebooks, configuration=policy("auto")) as curious:
+            told["after hiding"] = look(curious)
         os.kill(first.pid, signal.SIGKILL)
         kernels.eventually(lambda: len(held()) == 2, "the end of the first one's claim")
         with kernels.started(cwd=notebooks, configuration=policy("required")) as heir:

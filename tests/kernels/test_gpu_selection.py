@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,10 @@ def test_kernels_that_count_get_disjoint_gpus_for_as_long_as_they_run(shared):
     assert shared["poor"]["env"] == ""
     assert "not all GPUs are given that were asked for" in shared["poor"]["text"]
 
-    assert shared["restarted"]["devices"] == ["2", "3"]
+    # Somebody else tried all the while that it restarted.
+    assert (shared["restarted"]["devices"], shared["grabbed"]) == (["2", "3"], [])
+    # A notebook that runs as root owns the folders, and has changed their modes.
+    assert shared["after hiding"]["devices"] == []
     assert (shared["heir"]["devices"], shared["heir"]["nodes"]) == (["0", "1"], nodes(0, 1))
     assert shared["left"] == []
 
@@ -109,6 +114,7 @@ def test_the_check_adds_vectors_on_each_gpu_that_was_given_and_on_no_other(check
     assert told["text"].endswith("CUDA works here.\n")
     assert told["command"]["status"] == 0
     assert "ok     cuInit" in told["command"]["text"]
+    assert "FAKED" not in told["command"]["text"]
     assert "2 of 4 GPUs given" in told["show"]
 
 
@@ -256,6 +262,12 @@ def test_auto_goes_on_without_the_gpu_that_is_lost_and_required_does_not(started
     assert reason in required["error"]
 
 
+def test_a_gpu_that_is_lost_later_is_noticed_where_it_is_required(on_machine, user):
+    told = on_machine("gpu_lost.py", str(user / "notebooks"), policy(user, "jupyter: {gpu: {request: required}}"))
+    assert told["before"] == "started"
+    assert "GPU is lost" in told["after"]
+
+
 def test_a_device_that_does_not_exist_stops_the_start_and_the_message_names_what_does(started):
     (refused,) = started("jupyter: {gpu: {devices: [7]}}", tried=ALL)
     assert "there is no GPU '7'" in refused["error"]
@@ -291,6 +303,27 @@ def test_conflicts_are_decided_as_policy_and_operator_say(started):
     (pinned,) = started(LISTED + "jupyter: {baseline_conflicts: {mode: promote_all}}", tried=ALL, TRAITS=traits)
     assert pinned["nodes"] == {**ALL, "nvidia1": "EACCES"}
     assert pinned["proc"] == "EACCES"
+
+
+def test_what_the_policy_lists_of_gpus_that_were_not_selected_is_told(started):
+    (told,) = started(
+        "filesystem_policy: {read_only: [/usr, /proc], read_write: [/dev/nvidia1]}\njupyter: {gpu: {devices: [0]}}",
+        tried=ALL,
+    )
+    assert told["nodes"] == {**dict.fromkeys(ALL, "EACCES"), "nvidia3": REACHED, "nvidia1": REACHED}
+    assert "read_write /dev/nvidia1 opens /dev/nvidia1, of GPUs that were not selected" in told["show"]
+
+
+def test_a_link_in_the_place_of_the_folder_of_mps_is_not_followed(started, user):
+    pipes = Path(tempfile.mkdtemp(dir="/tmp", prefix="openshell-mps-"))
+    secret = user / "secret"
+    secret.mkdir()
+    (secret / "control").write_text("SECRET")
+    (pipes / "mps").symlink_to(secret)
+    (told,) = started("jupyter: {gpu: {extras: [mps]}}", tried=["nvidia0"], CUDA_MPS_PIPE_DIRECTORY=str(pipes / "mps"))
+    shutil.rmtree(pipes)
+    assert str(secret) not in [rule["resolved"] for rule in told["effective"]["rules"]]
+    assert "through a symbolic link that was put there since" in told["show"]
 
 
 def test_extras_are_given_where_they_are_asked_for(started):

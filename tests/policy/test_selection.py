@@ -52,8 +52,17 @@ def request(**keys):
     return GpuPolicy.model_validate(keys)
 
 
-def chosen(hardware=FOUR, *, visible=None, held=(), loads=None, preferred=(), **keys):
-    return select(request(**keys), hardware, visible=visible, held=held, loads=loads or {}, preferred=preferred)
+def loaded(hardware, *loads):
+    """The same GPUs, each this busy in percent and with so much memory in use."""
+    gpus = [
+        dataclasses.replace(device, busy=busy, used=used)
+        for device, (busy, used) in zip(hardware.gpus, loads, strict=True)
+    ]
+    return dataclasses.replace(hardware, gpus=tuple(gpus))
+
+
+def chosen(hardware=FOUR, *, visible=None, held=(), preferred=(), **keys):
+    return select(request(**keys), hardware, visible=visible, held=held, preferred=preferred)
 
 
 def refusal(hardware=FOUR, **keys):
@@ -169,10 +178,10 @@ def test_where_minors_are_not_told_all_nodes_are_given_but_for_a_named_gpu():
 
 
 def test_count_takes_the_least_loaded_in_the_order_of_their_indices():
-    loads = {"GPU-0000": (90.0, 5.0), "GPU-0001": (0.0, 9.0), "GPU-0002": (0.0, 1.0)}
-    assert chosen(count=1, loads=loads).devices == ("2",)
-    assert chosen(count=2, loads=loads).devices == ("1", "2")
-    assert chosen(count=3, loads=loads).devices == ("0", "1", "2")
+    busy = loaded(FOUR, (90, 5), (0, 9), (0, 1), (99, 0))
+    assert chosen(busy, count=1).devices == ("2",)
+    assert chosen(busy, count=2).devices == ("1", "2")
+    assert chosen(busy, count=3).devices == ("0", "1", "2")
 
 
 def test_count_passes_over_what_others_hold():
@@ -181,8 +190,8 @@ def test_count_passes_over_what_others_hold():
 
 
 def test_count_prefers_what_the_kernel_held_before():
-    loads = {f"GPU-{index:04d}": (0.0 if index < 2 else 50.0, 0.0) for index in range(4)}
-    assert chosen(count=2, loads=loads, preferred=["GPU-0003"]).devices == ("0", "3")
+    busy = loaded(FOUR, (0, 0), (0, 0), (50, 0), (50, 0))
+    assert chosen(busy, count=2, preferred=["GPU-0003"]).devices == ("0", "3")
 
 
 def test_who_holds_too_much_for_a_required_count_is_told():
@@ -255,6 +264,32 @@ def test_no_gpu_is_given_that_the_servers_own_variable_leaves_out(visible, devic
 def test_a_named_gpu_that_the_servers_variable_leaves_out_is_not_given():
     assert "CUDA_VISIBLE_DEVICES leaves it out" in refusal(visible="0", devices=[1], request="required")
     assert chosen(visible="0", devices=[0, 1]).devices == ("0",)
+
+
+@pytest.mark.parametrize("status", FAULTS)
+def test_where_nobody_can_tell_what_the_servers_variable_allows_nothing_is_given(status):
+    selection = chosen(machine(status=status, nodes=("/dev/nvidia0", "/dev/nvidia1")), visible="1")
+    assert (selection.granted, selection.nodes, selection.visible) == (False, (), "")
+    assert "allows only some" in selection.notices[0]
+
+
+def test_numbers_in_the_servers_variable_are_told_to_be_ambiguous_where_gpus_differ():
+    mixed = machine(gpu(0), dataclasses.replace(gpu(1), name="L4"))
+    assert "CUDA_DEVICE_ORDER" in chosen(mixed, visible="1").notices[0]
+    assert chosen(mixed, visible="GPU-0001").notices == ()
+
+
+def test_gpus_without_a_uuid_are_held_all_the_same():
+    found = machine(*(dataclasses.replace(gpu(index), uuid=None) for index in range(2)))
+    first = chosen(found, count=1)
+    assert (first.hold, first.visible) == (("0000:60:00.0",), None)
+    assert chosen(found, count=1, held=[dataclasses.replace(ALICE, uuids=first.hold)]).devices == ("1",)
+
+
+def test_a_node_that_is_said_to_be_of_two_gpus_is_given_once():
+    found = machine(gpu(0, 0), gpu(1, 0))
+    assert chosen(found).devices == ("0",)
+    assert "the node of two GPUs" in chosen(found).notices[0]
 
 
 @pytest.mark.parametrize("node", ["/dev/dxg", "/dev/nvmap"])

@@ -18,6 +18,7 @@ from support.kernels import eventually
 
 from openshell_kernel.errors import ConfigurationError, LaunchError
 from openshell_kernel.kernel import holders as inside
+from openshell_kernel.policy.selection import describe
 from openshell_kernel.server.claims import Registry
 
 HOLD = """
@@ -142,13 +143,24 @@ def test_records_can_be_read_by_all_and_written_by_their_owner_only(registry):
     holding.release()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"uuids": 1}', "\\xff" * 70000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", '{"uuids": 1}', "\xff" * 70000, "[" * 60000, '{"a":' * 20000),
+        '{"uuids": ["a"], "pid": 1e999, "since": ""}',
+        '{"uuids": ["a"], "pid": 1, "since": "", "user": "root"}x',
+        '{"uuids": ["a"], "pid": true, "since": ""}',
+    ],
+    ids=lambda content: repr(content[:20]),
+)
 def test_a_damaged_record_holds_nothing(registry, content):
     holding = claim(registry, "GPU-a")
-    os.ftruncate(holding.fd, 0)
-    os.pwrite(holding.fd, content.encode("latin-1"), 0)
+    fd = holding.descriptor()
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, content.encode("latin-1"), 0)
     assert registry.holders() == ()
     assert inside.holders(registry.folders()) == ()
+    os.close(fd)
     holding.release()
 
 
@@ -159,11 +171,93 @@ def test_a_folder_whose_owner_is_not_whom_it_names_does_not_count(registry, fold
     os.rename(own, foreign)
     assert registry.folders() == ()
     os.rename(foreign, own)
-    os.chmod(own, 0o777)  # noqa: S103 - this is what is refused
-    assert registry.folders() == ()
-    with pytest.raises(LaunchError, match="that others cannot write"):
-        claim(registry, "GPU-b")
-    os.chmod(own, 0o755)  # noqa: S103 - as it was
+    holding.release()
+
+
+@pytest.mark.parametrize("mode", [0, 0o777])
+def test_modes_that_a_notebook_has_changed_are_mended_at_the_next_start(registry, mode):
+    holding = claim(registry, "GPU-a")
+    folder = os.path.dirname(holding.path)
+    os.chmod(holding.path, mode)
+    os.chmod(folder, mode)
+    registry.prepare()
+    assert held(registry) == ["GPU-a"]
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o755
+    assert stat.S_IMODE(os.stat(holding.path).st_mode) == 0o644
+    claim(registry, "GPU-b").release()
+    assert held(registry) == ["GPU-a"]
+    holding.release()
+
+
+def test_a_folder_that_is_in_use_stays_in_use_whatever_its_mode(folder, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("the folder that all users share is root's")
+    registry = Registry(shared=(folder, str(tmp_path)))
+    holding = claim(registry, "GPU-a")
+    os.chmod(folder, 0o755)  # noqa: S103 - as a notebook that runs as root could do it
+    tmp_path.chmod(0o1777)
+    assert held(Registry(shared=(folder, str(tmp_path)))) == ["GPU-a"]
+    holding.release()
+
+
+def test_what_else_lies_among_the_records_hinders_nobody(registry):
+    holding = claim(registry, "GPU-a")
+    folder = os.path.dirname(holding.path)
+    os.mkfifo(f"{folder}/aa.json")
+    os.mkdir(f"{folder}/bb.json")
+    os.symlink("/dev/zero", f"{folder}/cc.json")
+    os.mkfifo(f"{folder}/another")
+    assert held(registry) == ["GPU-a"]
+    assert [holder.uuids for holder in inside.holders(registry.folders())] == [("GPU-a",)]
+    holding.release()
+
+
+def test_a_lock_that_was_cleaned_up_meanwhile_is_not_taken_for_the_lock(registry):
+    with registry.locked():
+        os.unlink(registry.lock)
+    with registry.locked():
+        assert os.path.exists(registry.lock)
+
+
+def test_a_claim_is_kept_across_a_restart_by_whoever_ends_the_process(registry):
+    with subprocess.Popen(["sleep", "600"]) as process:
+        holding = claim(registry, "GPU-a")
+        holding.follow(process.pid)
+        holding.unfollow()
+        process.kill()
+        process.wait()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        holding.follow(process.pid)
+        assert held(registry) == ["GPU-a"]
+        assert registry.holders(but=holding) == ()
+        process.kill()
+        process.wait()
+    eventually(lambda: not holding.is_held, "the claim's end")
+    assert held(registry) == []
+
+
+def test_a_child_that_outlives_a_killed_server_strands_no_gpu(folder, registry):
+    script = HOLD.replace('print("held", flush=True)', 'os.fork() or time.sleep(600)\nprint("held", flush=True)')
+    with subprocess.Popen(
+        [sys.executable, "-c", script, folder, "GPU-a"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        assert held(registry) == ["GPU-a"]
+        os.kill(process.pid, signal.SIGKILL)
+        eventually(lambda: held(registry) == [], "the claim's end")
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_whose_a_claim_is_the_file_system_tells(registry):
+    holding = claim(registry, "GPU-a")
+    fd = holding.descriptor()
+    record = {"uuids": ["GPU-a"], "pid": 1, "since": "\x1b[31m", "user": "somebody\n"}
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(record).encode(), 0)
+    (holder,) = registry.holders()
+    assert "\n" not in holder.user
+    assert "\x1b" not in describe(holder)
+    os.close(fd)
     holding.release()
 
 
@@ -242,5 +336,5 @@ def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
 def test_the_record_holds_nothing_but_what_is_shown(registry):
     holding = claim(registry, "GPU-a")
     with open(holding.path) as stream:
-        assert json.load(stream).keys() == {"uuids", "user", "pid", "since"}
+        assert json.load(stream).keys() == {"uuids", "pid", "since"}
     holding.release()
