@@ -92,8 +92,8 @@ def render_gpus(snapshot: Snapshot, holders: tuple[Holder, ...]) -> str:
     for notice in selection.notices:
         lines += _wrapped(f"Notice: {notice}")
     given = (
-        "What was given is as recorded at launch. Who holds what is of now, as kernels of this machine record it, but for "
-        "users whose first record is younger than this kernel; `jupyter openshell gpus` outside shows all."
+        "What was given is as recorded at launch. Who holds what is of now, as kernels of this machine record it, but "
+        "for users whose first record is younger than this kernel; `jupyter openshell gpus` outside shows all."
     )
     lines += ["", *_wrapped(given)]
     return "\n".join(lines) + "\n"

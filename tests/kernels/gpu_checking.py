@@ -8,7 +8,6 @@ from pathlib import Path
 
 from support import kernels
 
-
 PLANT = """
 import os, pathlib
 startup = pathlib.Path(os.environ["IPYTHONDIR"], "profile_default", "startup")
