@@ -231,7 +231,8 @@ def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
 
 def _writable_all_the_same(rules: dict[str, Rule]) -> Iterator[tuple[Rule, Rule]]:
     """Yield what a policy lists read-only with each read-write folder that holds it: Landlock adds rights up."""
-    folders = [rule for rule in rules.values() if "make_reg" in rule.rights]
+    # In /proc nothing can be made, and what is there can be written.
+    folders = [rule for rule in rules.values() if {"write_file", "read_dir"} <= set(rule.rights)]
     for rule in rules.values():
         if rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY:
             yield from ((rule, folder) for folder in folders if rule.path.startswith(folder.path + "/"))

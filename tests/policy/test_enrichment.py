@@ -172,6 +172,12 @@ def test_what_a_baseline_makes_writable_is_told_and_no_error(path):
     assert f"{path} is listed read-only but stays writable" in effective.notices[0]
 
 
+def test_a_read_only_path_beneath_the_promoted_proc_is_told():
+    effective = enriched(policy(read_only=["/proc", "/proc/sys"], compatibility="hard_requirement"), TWO_GPUS)
+    assert "/proc/sys is listed read-only but stays writable" in effective.notices[0]
+    assert enriched(policy(read_only=["/proc", "/proc/sys"])).notices == ()
+
+
 def test_network_policies_are_told_as_not_enforced_and_kept():
     effective = enriched(policy(network=NETWORK))
     assert "network_policies" in [item.what for item in effective.unenforced]
