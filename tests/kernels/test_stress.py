@@ -52,14 +52,14 @@ class Machine:
                 return error.read().decode()
         return ""
 
-    def run(self, kernel):
+    def run(self, kernel, code="1 + 1"):
         """Run a cell; return the status of its reply. A kernel that Jupyter is about to restart gives none."""
         client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{kernel}.json"))
         client.load_connection_file()
         client.start_channels()
         try:
             client.wait_for_ready(timeout=kernels.SECONDS)
-            return client.execute("1 + 1", reply=True, timeout=kernels.SECONDS)["content"]["status"]
+            return client.execute(code, reply=True, timeout=kernels.SECONDS)["content"]["status"]
         except RuntimeError as error:
             return str(error)
         finally:
@@ -191,3 +191,13 @@ def test_kernels_killed_in_the_middle_of_a_restart_say_so_and_can_be_restarted(m
     with ThreadPoolExecutor(len(EARLY)) as pool:
         assert list(pool.map(machine.restart, started)) == [""] * len(EARLY)
     assert [machine.run(kernel) for kernel in started] == ["ok"] * len(EARLY)
+
+
+def test_a_server_stops_whatever_tree_a_kernel_has_left(user):
+    deep = "import os\nos.chdir(os.environ['TMPDIR'])\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
+    # It is asked to stop at the end, and must.
+    with server.running(user / "server") as running:
+        machine = Machine(running, Path(os.environ["TMPDIR"]))
+        assert machine.run(machine.start(), deep) == "ok"
+        assert machine.files()
+    assert machine.files() == []
