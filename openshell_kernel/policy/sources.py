@@ -121,24 +121,32 @@ def nearby_folders(
     or the working directory lies outside it, the working directory is the only one: what a client that starts one
     kernel means by "above" is anybody's guess. Folders above the home directory and beyond the file system of the
     working directory are never looked into: other people may write there.
+
+    Raises:
+        PolicyError: one of the folders is not there. A notebook that may write the folder above could have moved it
+            away for a moment, so that the policies in it and above would not be seen.
     """
     here = realpath(workdir)
-    try:
-        mount = device(here)
-    except OSError:
-        return ()  # The launcher says what is wrong with the working directory.
+    mount = _device(here, device)
     found = [here]
     limit = here if root is None or not _holds(realpath(root), here) else realpath(root)
     stops = {limit, realpath(home), "/"}
     while here not in stops:
         here = _parent(here)
-        try:
-            if device(here) != mount:
-                break
-        except OSError:
+        if _device(here, device) != mount:
             break
         found.append(here)
     return tuple(found)
+
+
+def _device(folder: str, device: Callable[[str], int]) -> int:
+    try:
+        return device(folder)
+    except OSError as error:
+        raise PolicyError(
+            f"{folder}: this folder of the notebook cannot be looked at for a policy ({error.strerror}): it is gone, "
+            "or was moved just now; start the kernel again where the notebook is"
+        ) from None
 
 
 def writable_way(

@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -236,3 +238,34 @@ def test_what_a_policy_exposes_is_told(user):
     home = os.path.realpath(user)
     assert [n for n in notices if n.startswith(f"the policy's read_only {user}/.ssh exposes {home}/.ssh")]
     assert [n for n in notices if n.startswith(f"the policy's read_write {user}/.config exposes {home}/.config")]
+
+
+def test_a_folder_that_is_moved_away_for_a_moment_does_not_hide_its_policy(user, write_policy, granting):
+    """A narrow notebook in the folder above flips the folder of another one, which restarts meanwhile."""
+    wide, secret = granting
+    write_policy(wide)
+    above, below = user / "notebooks", user / "notebooks" / "sub"
+    below.mkdir()
+    for folder in (above, below):
+        (folder / NEARBY_NAME).write_text("version: 1\nfilesystem_policy: {include_workdir: true}\n")
+        assert trust(folder / NEARBY_NAME).returncode == 0
+    flipping = threading.Event()
+
+    def flip():
+        while not flipping.is_set():
+            os.rename(below, above / ".away")
+            time.sleep(0.02)
+            os.rename(above / ".away", below)
+            time.sleep(0.02)
+
+    with kernels.started(cwd=below) as kernel:
+        thread = threading.Thread(target=flip)
+        thread.start()
+        try:
+            for _ in range(5):
+                kernel.manager.restart_kernel(now=True)
+                kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+                assert "SECRET" not in kernel.run(f"print({secret})").text
+        finally:
+            flipping.set()
+            thread.join()

@@ -85,8 +85,17 @@ def test_links_in_the_working_directory_are_resolved_first(machine):
     assert found == tuple(str(machine / name) for name in ("home/work/deep", "home/work", "home"))
 
 
-def test_a_working_directory_that_is_not_there_has_no_policy_near(machine):
-    assert nearby_folders(str(machine / "gone"), root=None, home="/nowhere") == ()
+@pytest.mark.parametrize("moved", ["home/work/deep", "home/work"])
+def test_a_folder_that_is_not_there_just_now_does_not_hide_the_policies_near_it(machine, moved):
+    """A notebook that may write the folder above can move it away for the moment in which it is looked for."""
+
+    def device(path):
+        if path == str(machine / moved):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return 1
+
+    with pytest.raises(PolicyError, match="was moved just now"):
+        nearby_folders(str(machine / "home/work/deep"), root=str(machine / "home"), home="/nowhere", device=device)
 
 
 def test_the_nearest_file_counts_after_the_operators_and_before_the_users(machine, policy):
