@@ -101,6 +101,8 @@ _CLONE_NEW = {
     "NEWNET": 0x40000000,
 }
 _CLONE_NEWTIME = 0x00000080  # clone() takes this bit for part of a signal's number
+_SETTING_CORE = (_equal(0, 0), _int(1, resource.RLIMIT_CORE), _not_equal(2, 0))
+_PRETEND = 0  # the call does nothing and succeeds
 _PR_SET_SECCOMP = 22
 _NETLINK_ROUTE = 0
 _SOCKET_TYPE = 0xF  # the flags lie above
@@ -224,15 +226,14 @@ GROUPS = (
     ),
     Group(
         name="the limit on core dumps",
-        reason="at 0 a crash handler would be given the kernel's memory, at 1, as it is set, not even that",
+        reason="at 0 a crash handler would be given the kernel's memory, at 1, as it is set, not even that; who sets "
+        "it is told that it worked",
         refusals=(
-            # gpg and its kin set it to 0 themselves, and end at any other error than this or EINVAL.
-            Refusal(call="setrlimit", when=(_int(0, resource.RLIMIT_CORE),), code=errno.ENOSYS),
-            Refusal(
-                call="prlimit64",
-                when=(_equal(0, 0), _int(1, resource.RLIMIT_CORE), _not_equal(2, 0)),
-                code=errno.ENOSYS,
-            ),
+            # ssh-agent and gpg set it to 0 themselves, for the same reason, and end where they are refused.
+            Refusal(call="setrlimit", when=(_int(0, resource.RLIMIT_CORE),), code=_PRETEND),
+            Refusal(call="prlimit64", when=(*_SETTING_CORE, _equal(3, 0)), code=_PRETEND),
+            # Who asks for the old limit as well would read what nobody has written.
+            Refusal(call="prlimit64", when=(*_SETTING_CORE, _not_equal(3, 0)), code=errno.ENOSYS),
         ),
     ),
     Group(

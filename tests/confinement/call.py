@@ -136,10 +136,15 @@ def everyday():
     return "ok"
 
 
-def lower_core_limit(process):
+def lower_core_limit(process=None):
     """Set the limit to 0, at which core_pattern's program would be run; say what is in force then."""
-    resource.prlimit(process(), resource.RLIMIT_CORE, (0, 0))
-    return str(resource.getrlimit(resource.RLIMIT_CORE)[1])
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if process is None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    else:
+        resource.prlimit(process(), resource.RLIMIT_CORE, (0, 0))
+    after = resource.getrlimit(resource.RLIMIT_CORE)
+    return "as before" if after == before else str(after[1])
 
 
 ATTEMPTS = {
@@ -151,7 +156,8 @@ ATTEMPTS = {
     "removal": removal,
     "set-uid by chmod": lambda: set_uid_file(chmod_set_uid),
     "set-uid by open": lambda: set_uid_file(lambda path: os.open(path, os.O_CREAT | os.O_WRONLY, 0o4755)),
-    "core limit": lambda: lower_core_limit(lambda: 0),
+    "core limit": lower_core_limit,
+    "core limit with the old one": lambda: lower_core_limit(lambda: 0),
     "core limit of oneself by number": lambda: lower_core_limit(os.getpid),
     "everyday": everyday,
 }

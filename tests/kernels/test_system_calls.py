@@ -119,6 +119,16 @@ def test_gpg_which_forbids_core_dumps_itself_goes_on(kernel):
     assert output.endswith("listed\r\n"), output
 
 
+@pytest.mark.skipif(shutil.which("ssh-agent") is None, reason="ssh-agent is not installed")
+def test_ssh_agent_which_does_so_too_can_be_reached(kernel):
+    output = kernel.run("!eval $(ssh-agent -s) && ssh-add -l; ssh-agent -k").text
+    assert "The agent has no identities." in output
+
+
+def test_a_shell_that_sets_the_limit_on_core_dumps_goes_on(kernel):
+    assert kernel.run("!sh -ec 'ulimit -c 0; echo fine'").text == "fine\r\n"
+
+
 def test_locks_and_queues_of_multiprocessing_work(kernel):
     code = """
 import multiprocessing
