@@ -6,6 +6,7 @@ The servers of those kernels write the records and keep them locked; this and th
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LARGEST = 1 << 16
+_LARGEST_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 _FLOCK = "hhqqi4x"  # struct flock of fcntl(2)
 
 
@@ -47,9 +49,14 @@ def _read(path: str) -> Holder:
         lock = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
         if not stat.S_ISREG(status.st_mode) or _kind(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, lock)) == fcntl.F_UNLCK:
             raise ValueError(f"{path}: nobody keeps this record any more")
-        return decode(Holder, {**json.loads(os.read(fd, _LARGEST)), "user": _name(status.st_uid)})
+        holder = decode(Holder, {**json.loads(os.read(fd, _LARGEST)), "user": _name(status.st_uid)})
     finally:
         os.close(fd)
+    # Another user may have written it: what is shown of it must be what it says that it is.
+    dt.datetime.fromisoformat(holder.since)
+    if not 0 < holder.pid <= _LARGEST_PID:
+        raise ValueError(f"{path}: there is no process {holder.pid}")
+    return holder
 
 
 def _kind(lock: bytes) -> int:

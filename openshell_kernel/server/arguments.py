@@ -23,10 +23,11 @@ _NAME = rb"[\w.-]*(?:token|password|secret)[\w.-]*"
 # --name=value, NAME=value as in front of a command, and --name value. In the arguments of a shell, blanks and quotes
 # stand where otherwise there are null characters.
 _OPTION = re.compile(
-    rb"(?<![^\0\s'\"])(?:(" + _NAME + rb")=['\"]?([^\0]+)|(--?" + _NAME + rb")[\0 ]+(?!-)([^\0]+))", re.IGNORECASE
+    rb"(?<![^\0\s'\"?&])(?:(" + _NAME + rb")=['\"]?([^\0]+)|(--?" + _NAME + rb")[\0 ]+(?!-)([^\0]+))", re.IGNORECASE
 )
 _NO_SECRET = re.compile(rb"(true|false|none|[01]|\*+)(?=[\s'\"]|$)|['\"]*(?=\s|$)", re.IGNORECASE)
 _ABOUT_A_SECRET = (b"file", b"path", b"dir", b"class", b"url")
+_TELLING = 8  # bytes
 # The fields of /proc/pid/stat that follow the name of the program, which may hold anything.
 _PARENT, _ARG_START, _ARG_END = 1, 45, 46
 
@@ -38,7 +39,12 @@ def blank() -> None:
     start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
     if not start:
         return
-    for _, first, last in _secrets(ctypes.string_at(start, end - start)):
+    arguments = ctypes.string_at(start, end - start)
+    for value in {arguments[first:last] for _, first, last in _secrets(arguments)}:
+        # Wherever it stands: it may be repeated in another argument. A short one could be a part of anything.
+        for match in re.finditer(re.escape(value), arguments) if len(value) >= _TELLING else ():
+            ctypes.memset(start + match.start(), ord("*"), len(value))
+    for _, first, last in _secrets(arguments):
         ctypes.memset(start + first, ord("*"), last - first)
 
 

@@ -42,6 +42,7 @@ _NAME = "openshell-gpu"
 _RECORD = r"[0-9a-f]+\.json"
 _OPEN_TO_ALL, _LISTABLE, _READABLE = 0o1777, 0o755, 0o644
 _LARGEST_RECORD = 1 << 16
+_LARGEST_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 _LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.01
 # struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
@@ -176,7 +177,7 @@ class Registry:
         found = []
         with contextlib.suppress(OSError):
             for name in sorted(os.listdir(self.folder)):
-                match = re.fullmatch(rf"{_NAME}-([0-9]+)", name)
+                match = re.fullmatch(rf"{_NAME}-(0|[1-9][0-9]*)", name)
                 path = f"{self.folder}/{name}"
                 if match and _is_folder_of(path, int(match[1])):
                     found.append(path)
@@ -324,9 +325,13 @@ def _read(path: str) -> Holder | _Free | None:
             return None
         if not _is_locked(fd):
             return _FREE
-        return decode(Holder, {**json.loads(os.read(fd, _LARGEST_RECORD)), "user": _name(status.st_uid)})
+        holder = decode(Holder, {**json.loads(os.read(fd, _LARGEST_RECORD)), "user": _name(status.st_uid)})
+        # Another user may have written it: what is shown of it must be what it says that it is.
+        dt.datetime.fromisoformat(holder.since)
     except (OSError, ValueError, TypeError, RecursionError, SnapshotError):
         return None
+    else:
+        return holder if 0 < holder.pid <= _LARGEST_PID else None
     finally:
         os.close(fd)
 

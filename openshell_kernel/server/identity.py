@@ -8,7 +8,7 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
-from openshell_kernel.errors import PolicyError
+from openshell_kernel.errors import LaunchError, PolicyError
 from openshell_kernel.sandbox.plan import Identity
 from openshell_kernel.server.trees import walk
 
@@ -146,16 +146,22 @@ def lend_connection(connection_file: str, private: PrivateFolder, identity: Iden
 
     That lies in a folder of the server's user, whom the kernel may not run as. And ipykernel writes the file again
     when it holds keys of encryption, while what Jupyter reads must stay out of the sandbox's hands.
+
+    Raises:
+        LaunchError: the copy cannot be made.
     """
     foreign = identity is not None and identity.uid != 0
     if not foreign and not encrypted:
         return connection_file
     copy = private.path / os.path.basename(connection_file)
-    copy.unlink(missing_ok=True)
-    with open(connection_file, "rb") as source:
-        content = source.read()
-    with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
-        target.write(content)
-        if identity is not None:
-            os.fchown(target.fileno(), identity.uid, identity.gid)
+    try:
+        copy.unlink(missing_ok=True)
+        with open(connection_file, "rb") as source:
+            content = source.read()
+        with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
+            target.write(content)
+            if identity is not None:
+                os.fchown(target.fileno(), identity.uid, identity.gid)
+    except OSError as error:
+        raise LaunchError(f"{copy}: the kernel's connection file cannot be made: {error.strerror}") from None
     return str(copy)

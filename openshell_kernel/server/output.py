@@ -15,6 +15,8 @@ import threading
 _PIECE = 1 << 16
 _STDERR = 2
 _LONGEST_LINE = 1 << 13
+_LONGEST_WRITE = 4096  # bytes; PIPE_BUF of pipe(7): what is written at once is not mixed with what others write
+_LONGEST_PART = (_LONGEST_WRITE - 64) // 3
 _SHORT = 8  # characters of a kernel's id tell it from the others
 
 
@@ -29,7 +31,7 @@ def harmless(line: bytes, *, kernel_id: str) -> str:
 class Output:
     """A pipe for one kernel's output and the thread that copies it; `close` ends both, whoever still holds the pipe.
 
-    Copied are whole lines; a last one without an end comes when the pipe is closed, and one that is too long in pieces.
+    Copied are whole lines; a last one without an end comes when the pipe is closed, and a long one in marked pieces.
     """
 
     def __init__(self, target: int = _STDERR, *, kernel_id: str) -> None:
@@ -82,7 +84,10 @@ class Output:
             os.close(self._stopped)
 
     def _write(self, target: int, lines: list[bytes]) -> None:
-        text = "".join(harmless(line, kernel_id=self._kernel_id) for line in lines)
-        # A log that cannot be written must not end the kernel.
-        with contextlib.suppress(OSError):
-            os.write(target, text.encode())
+        for line in lines:
+            # Each byte that is no text becomes a character of three.
+            for start in range(0, max(len(line), 1), _LONGEST_PART):
+                text = harmless(line[start : start + _LONGEST_PART], kernel_id=self._kernel_id)
+                # A log that cannot be written must not end the kernel.
+                with contextlib.suppress(OSError):
+                    os.write(target, text.encode())

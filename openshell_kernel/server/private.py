@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import stat
@@ -27,13 +28,27 @@ class PrivateFolder:
     """
 
     def __init__(self) -> None:
-        self.path = Path(_make())
+        path, self._lock = _make()
+        self.path = Path(path)
         self._maker = os.getpid()
         self.sockets = self.path / "ipc"
         self.temporary = self.path / "tmp"
         self.runtime = self.path / "run"
         for folder in (self.sockets, self.temporary, self.runtime):
             folder.mkdir(mode=0o700)
+
+    def descriptor(self) -> int:
+        """Return a descriptor with which another process keeps `remove_abandoned` from this folder as well."""
+        return os.dup(self._lock)
+
+    def mend(self) -> None:
+        """Make the folders accessible to their owner again: Landlock keeps no notebook from changing their modes.
+
+        Raises:
+            LaunchError: one of them is not there any more.
+        """
+        for folder in (self.path, self.sockets, self.temporary, self.runtime):
+            _open_up(folder)
 
     @property
     def socket_prefix(self) -> str:
@@ -47,6 +62,48 @@ class PrivateFolder:
         """
         if os.getpid() == self._maker:
             remove_tree(str(self.path))
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+
+def _open_up(folder: Path) -> None:
+    try:
+        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise LaunchError(
+            f"{folder}: the kernel's private folder cannot be used any more: {error.strerror}; shut the kernel down "
+            "and start it again"
+        ) from None
+
+
+def remove_abandoned() -> None:
+    """Remove the private folders that this user's servers left behind when they were killed. Raises nothing."""
+    for base in _bases():
+        with contextlib.suppress(OSError):
+            for name in filter(_NAME.fullmatch, os.listdir(base)):
+                path = f"{base}/{name}"
+                with contextlib.suppress(OSError):
+                    if _is_abandoned(path):
+                        remove_tree(path)
+
+
+def _is_abandoned(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid != os.geteuid():
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
 
 
 def private_folders() -> list[str]:
@@ -77,16 +134,23 @@ def _bases() -> list[str]:
     return sorted(bases, key=lambda base: f"{os.path.realpath(base)}/".startswith("/tmp/"))  # noqa: S108
 
 
-def _make() -> str:
+def _make() -> tuple[str, int]:
+    """Return a new folder, and a descriptor that keeps it locked."""
     problems = []
     for base in _bases():
         try:
-            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+            # Under another name until it is locked, so that nobody takes it for an abandoned one.
+            unlocked = tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base)
+            folder = f"{base}/{os.path.basename(unlocked)[1:]}"
+            lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.rename(unlocked, folder)
         except OSError as error:
             problems.append(f"{base}: {error.strerror}")
             continue
         if len(os.fsencode(folder)) + len(_SOCKET) <= _LONGEST_SOCKET_PATH:
-            return folder
+            return folder, lock
+        os.close(lock)
         os.rmdir(folder)
         problems.append(f"{base}: too long for the names of sockets ({_LONGEST_SOCKET_PATH} bytes)")
     raise LaunchError(f"no private folder can be made: {'; '.join(problems)}; set TMPDIR to a short, writable folder")

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +27,7 @@ from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked
 from openshell_kernel.server.output import Output
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
-from openshell_kernel.server.private import PrivateFolder
+from openshell_kernel.server.private import PrivateFolder, remove_abandoned
 from openshell_kernel.server.refusal_plan import refusal_plan
 from openshell_kernel.server.threads import in_thread
 
@@ -244,9 +245,13 @@ class OpenShellProvisioner(LocalProvisioner):
     def _connect(self) -> None:
         """Lead Jupyter's connection through the private folder, which stays the same across restarts."""
         if self._private is None:
+            # Beside the loop: what a killed server has left may be much.
+            threading.Thread(target=remove_abandoned, name="openshell-sweep", daemon=True).start()
             self._private = PrivateFolder()
             # A server that forgets this kernel after a failed restart does not call cleanup.
             self._remove_private = weakref.finalize(self, self._private.remove)
+        else:
+            self._private.mend()
         manager = self._manager
         if not manager.connection_file:
             folder = Path(jupyter_runtime_dir())

@@ -50,7 +50,7 @@ def _start(argv: list[str]) -> None:
     _detach_from_files(trusted)
     private = PrivateFolder()
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
-    _leave_janitor(str(private.path), trusted)
+    _leave_janitor(str(private.path), trusted, keep=(private.descriptor(),))
     planned = asyncio.run(
         make_plan(
             loaded,

@@ -184,6 +184,15 @@ def test_a_refused_restart_can_be_repeated_once_the_policy_is_right(user, write_
         assert kernel.value("1 + 1") == 2
 
 
+def test_a_notebook_that_closes_its_own_folders_can_be_restarted(user):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        kernel.run("import os\nfor name in ('TMPDIR', 'XDG_RUNTIME_DIR'): os.chmod(os.environ[name], 0)")
+        kernel.run("os.chmod(os.path.dirname(os.environ['TMPDIR']), 0)")
+        kernel.manager.restart_kernel(now=True)
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.value("__import__('tempfile').TemporaryFile().write(b'x')") == 1
+
+
 def test_an_unknown_key_in_the_kernelspecs_configuration_is_refused(user):
     manager = KernelManager(kernel_name="openshell-gpu")
     manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"polcy": "/etc/x.yaml"}

@@ -28,6 +28,11 @@ def shown(*words):
             ["lab", "--PasswordIdentityProvider.hashed_password=*", "--ServerApp.cookie_secret=*"],
         ),
         (["--ServerApp.TOKEN='q'"], ["--ServerApp.TOKEN='**"]),
+        (
+            ["--x={'y': 'secret-token'}", "--ServerApp.token=secret-token"],
+            ["--x={'y': '************'}", "--ServerApp.token=************"],
+        ),
+        (["http://localhost/?token=abc"], ["http://localhost/?token=***"]),
     ],
 )
 def test_tokens_and_passwords_are_overwritten_and_nothing_else(words, expected):

@@ -1,6 +1,8 @@
 """A kernel's output is copied to the server's log, without what would steer a terminal, and the copying always ends."""
 
+import fcntl
 import os
+import select
 import subprocess
 
 import pytest
@@ -83,3 +85,17 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path):
     os.write(output.writing_end, b"lost as well\n")
     output.close()
     os.close(target)
+
+
+def test_in_a_pipe_each_line_is_written_at_once(tmp_path):
+    """Else a line of the server's could land inside one, and the rest of it would stand on a line of its own."""
+    reading, writing = os.pipe()
+    output = Output(writing, kernel_id=KERNEL)
+    os.write(output.writing_end, b"\xff" * 20_000 + b"\n" + "大".encode() * 3000 + b"\n")
+    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 1 << 20)
+    output.close()
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        pieces = stream.read().splitlines(keepends=True)
+    assert max(map(len, pieces)) <= select.PIPE_BUF
+    assert all(piece.startswith(MARK.encode()) and piece.endswith(b"\n") for piece in pieces)

@@ -1,13 +1,16 @@
 """A kernel's private folder is closed to others, short enough for sockets, and goes away whatever the kernel did to it."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from openshell_kernel.server.private import PrivateFolder, private_folders
+from openshell_kernel.server.private import PrivateFolder, private_folders, remove_abandoned
 
 
 @pytest.fixture
@@ -80,3 +83,46 @@ def test_it_is_removed_with_folders_that_nobody_may_enter_and_links_are_not_foll
     folder.remove()
     assert not folder.path.exists()
     assert (precious / "file").exists()
+
+
+MAKE = """
+import sys, time
+from openshell_kernel.server.private import PrivateFolder
+folder = PrivateFolder()
+(folder.temporary / "left").write_text("by a kernel")
+print(folder.path, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_server_left_is_removed_and_what_is_in_use_is_not(folder):
+    with subprocess.Popen([sys.executable, "-c", MAKE], stdout=subprocess.PIPE, text=True) as process:
+        other = Path(process.stdout.readline().strip())
+        remove_abandoned()
+        assert other.is_dir()
+        process.send_signal(signal.SIGKILL)
+    remove_abandoned()
+    assert not other.exists()
+    assert folder.temporary.is_dir()
+
+
+def test_another_process_can_keep_a_folder_from_being_taken_for_abandoned(folder):
+    code = "import time; print(flush=True); time.sleep(600)"
+    kept = folder.descriptor()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=(kept,)) as process:
+        os.close(kept)
+        process.stdout.readline()
+        os.close(folder._lock)  # noqa: SLF001 - as if this process had ended
+        folder._lock = -1  # noqa: SLF001
+        remove_abandoned()
+        assert folder.path.is_dir()
+        process.kill()
+    remove_abandoned()
+    assert not folder.path.exists()
+
+
+def test_modes_that_a_notebook_has_changed_are_mended(folder):
+    for path in (folder.temporary, folder.sockets, folder.path):
+        path.chmod(0)
+    folder.mend()
+    assert stat.S_IMODE(folder.path.stat().st_mode) == stat.S_IMODE(folder.temporary.stat().st_mode) == 0o700
