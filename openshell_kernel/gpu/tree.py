@@ -18,7 +18,9 @@ def _is_machine(root: str) -> bool:
 
 
 class Tree:
-    """What lies beneath a root. Paths are given and returned as on the machine, absolute and without the root.
+    """What lies beneath a root, looked at once.
+
+    Paths are given and returned as on the machine, absolute and without the root.
 
     What is missing or may not be looked at is not there: discovery never raises. Beneath `/` only character devices
     count as device nodes. Any other root is a copy, where regular files stand for devices, because only root can make
@@ -28,17 +30,17 @@ class Tree:
     def __init__(self, root: str | os.PathLike[str] = "/", *, is_machine: Callable[[str], bool] = _is_machine) -> None:
         self._root = os.fspath(root)
         self._kinds = {stat.S_IFCHR} if is_machine(self._root) else {stat.S_IFCHR, stat.S_IFREG}
+        # Many discoverers look into the same folder.
+        self._listed: dict[str, list[str]] = {}
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, in natural order."""
-        try:
-            return sorted(os.listdir(self._real(folder)), key=_natural)
-        except OSError:
-            return []
+        return sorted(self._list(folder), key=_natural)
 
     def devices(self, folder: str, pattern: str) -> tuple[str, ...]:
         """Return the device nodes of a folder whose whole names match a regular expression, in natural order."""
-        paths = [f"{folder}/{name}" for name in self.names(folder) if re.fullmatch(pattern, name)]
+        names = filter(re.compile(pattern).fullmatch, self._list(folder))
+        paths = [f"{folder}/{name}" for name in sorted(names, key=_natural)]
         return tuple(path for path in paths if self.is_device(path))
 
     def is_device(self, path: str) -> bool:
@@ -64,6 +66,14 @@ class Tree:
             return os.stat(self._real(path))
         except OSError:
             return None
+
+    def _list(self, folder: str) -> list[str]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = os.listdir(self._real(folder))
+            except OSError:
+                self._listed[folder] = []
+        return self._listed[folder]
 
     def _real(self, path: str) -> str:
         return os.path.join(self._root, path.lstrip("/"))

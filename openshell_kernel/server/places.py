@@ -255,15 +255,13 @@ def exposures(
     A policy may do so on purpose, and Landlock cannot take a part of a granted folder away again: it is told. Of a
     baseline it is told what its folders hold, and not that a kernel's own files lie in protected places themselves.
     """
-    known = tuple(places)
+    held, around = _by_folder(places)
     for rule in rules:
         real = os.path.realpath(rule.path)
         listed = rule.origin is Origin.POLICY
-        met = [
-            place
-            for place in known
-            if holds(real, place.path) or (listed and place.beneath and holds(place.path, real))
-        ]
+        met = held.get(real, [])
+        if listed:
+            met = [*met, *(place for folder in _folders(os.path.dirname(real)) for place in around.get(folder, []))]
         if rule.access is Access.READ_WRITE:
             # What is not there yet can be made.
             opened = sorted(met, key=lambda place: (not place.secret, not exists(place.path)))
@@ -280,6 +278,29 @@ def exposures(
                 f"the {rule.origin.value}'s {rule.access.value} {path} exposes {_listed(opened)}: {consequence}; "
                 f"{remedy}"
             )
+
+
+def _by_folder(places: Iterable[Place]) -> tuple[dict[str, list[Place]], dict[str, list[Place]]]:
+    """Return the places by each folder that holds them, themselves included, and by themselves where more counts.
+
+    Looked up, because there are many places and many rules, at every start.
+    """
+    held: dict[str, list[Place]] = {}
+    around: dict[str, list[Place]] = {}
+    for place in places:
+        for folder in _folders(place.path):
+            held.setdefault(folder, []).append(place)
+        if place.beneath:
+            around.setdefault(place.path, []).append(place)
+    return held, around
+
+
+def _folders(path: str) -> Iterator[str]:
+    """Yield a path and every folder above it."""
+    yield path
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
 
 
 def _is_a_persons(account: pwd.struct_passwd) -> bool:

@@ -179,6 +179,10 @@ def machine(root, *names):
     return Tree(root)
 
 
+def signature(tree):
+    return (native.signature(tree), mig.signature(tree))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -197,14 +201,12 @@ def machine(root, *names):
     ],
 )
 def test_a_change_of_hardware_or_driver_changes_the_signature(tmp_path, change):
-    tree = machine(tmp_path, "nvidiactl", "nvidia0", "nvidia-caps/nvidia-cap1")
-    before = (native.signature(tree), mig.signature(tree))
+    before = signature(machine(tmp_path, "nvidiactl", "nvidia0", "nvidia-caps/nvidia-cap1"))
     change(tmp_path)
-    assert (native.signature(tree), mig.signature(tree)) != before
+    assert signature(Tree(tmp_path)) != before
 
 
 def test_the_signature_stays_while_other_devices_come_and_go(tmp_path):
-    tree = machine(tmp_path, "nvidiactl", "nvidia0")
-    before = (native.signature(tree), mig.signature(tree))
+    before = signature(machine(tmp_path, "nvidiactl", "nvidia0"))
     (tmp_path / "dev/loop0").touch()
-    assert (native.signature(tree), mig.signature(tree)) == before
+    assert signature(Tree(tmp_path)) == before
