@@ -344,7 +344,7 @@ def dump_core(limit=resource.RLIM_INFINITY):
         resource.setrlimit(resource.RLIMIT_CORE, (limit, limit if limit == resource.RLIM_INFINITY else before[1]))
     except ValueError as error:
         raise PermissionError(errno.EPERM, str(error)) from None
-    if resource.getrlimit(resource.RLIMIT_CORE) == before:
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] != limit:
         raise PermissionError(errno.EPERM, "the limit is as it was, whatever the call said")
     resource.setrlimit(resource.RLIMIT_CORE, before)
     return "set"
