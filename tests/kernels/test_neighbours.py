@@ -3,13 +3,13 @@
 import json
 import os
 import sys
-import tempfile
 
 import pytest
 from support import kernels
 
 import openshell_kernel
 from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server import private
 
 grants_tmp = pytest.mark.skipif(
     any(os.path.realpath(path).startswith("/tmp/") for path in (sys.prefix, openshell_kernel.__file__)),
@@ -76,16 +76,18 @@ def test_a_policy_that_opens_another_kernels_folder_does_and_it_is_told(user, fi
 
 
 @grants_tmp
-def test_a_kernels_folder_in_tmp_is_told_where_network_policies_open_it(user, write_policy):
+def test_a_kernels_folder_in_tmp_is_told_where_network_policies_open_it(user, write_policy, monkeypatch):
     write_policy(NETWORK)
-    # As it is made where /var/tmp cannot be written.
-    folder = tempfile.mkdtemp(prefix="openshell-", dir="/tmp")
+    with monkeypatch.context() as patch:
+        # As where /var/tmp cannot be written. It is locked, so that no server of another test sweeps it away.
+        patch.setattr(private, "_bases", lambda: ["/tmp"])
+        folder = private.PrivateFolder()
     try:
         with kernels.started(cwd=user / "notebooks") as kernel:
             notices = json.loads(kernel.run("%policy show --json").text)["effective"]["notices"]
     finally:
-        os.rmdir(folder)
-    assert [n for n in notices if "the proxy baseline's read_write /tmp exposes" in n and folder in n]
+        folder.remove()
+    assert [n for n in notices if "the proxy baseline's read_write /tmp exposes" in n and str(folder.path) in n]
 
 
 def test_without_such_a_policy_there_is_nothing_to_tell(user, first):
