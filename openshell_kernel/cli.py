@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "--policy",
         metavar="FILE",
-        help=f"the policy to check, instead of what {sources.VARIABLE} or the user's and the machine's files say",
+        help="the policy to check with, instead of the one that notebooks here are started with",
     )
     checking.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
     checking.add_argument("--json", action="store_true", help="print the steps for programs")
@@ -130,17 +130,17 @@ def _gpus(arguments: argparse.Namespace) -> int:
 def _gpu_check(arguments: argparse.Namespace) -> int:
     from openshell_kernel.server import gpu_check  # noqa: PLC0415 - as above
 
-    if arguments.policy:
-        os.environ[sources.VARIABLE] = os.path.abspath(arguments.policy)
+    policy = arguments.policy and os.path.abspath(arguments.policy)
     sys.stderr.write("Starting a confined kernel and checking its GPUs; this can take a minute ...\n")
     try:
-        result = gpu_check.check(kernel=arguments.kernel, folder=os.getcwd())
+        result = gpu_check.check(kernel=arguments.kernel, folder=os.getcwd(), policy=policy)
     except OpenShellError as error:
         _complain(error)
         return _NOT_STARTED
     if arguments.json:
         _say_lines(json.dumps(dataclasses.asdict(result), indent=2))
     else:
+        _say(f"policy: {result.policy}")
         _say(f"GPUs: {result.gpus}")
         for step in result.steps:
             detail = f": {step['detail']}" if step["detail"] else ""

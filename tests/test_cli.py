@@ -212,6 +212,22 @@ def test_the_check_explains_its_exit_status(cli):
     assert cli("gpu-check", "--nonsense").returncode == 2
 
 
+@pytest.mark.usefixtures("landlock_abi")
+def test_the_check_reads_the_servers_configuration_and_another_policy_is_checked_where_one_is_named(cli, home):
+    (home / ".jupyter").mkdir()
+    settings = home / ".jupyter" / "jupyter_server_config.py"
+    settings.write_text(f"c.OpenShellProvisioner.policy = {str(home / 'missing.yaml')!r}\n")
+    done = cli("gpu-check")
+    assert done.returncode == 4
+    assert "missing.yaml" in done.stderr
+    (home / "none.yaml").write_text("version: 1\njupyter: {gpu: {request: none}}\n")
+    done = cli("gpu-check", "--policy", "none.yaml", cwd=home)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (
+        3,
+        f"policy: {home}/none.yaml (set by the provisioner's trait `policy`)",
+    ), done.stderr
+
+
 def test_the_check_says_why_a_kernel_was_not_started(cli):
     done = cli("gpu-check", "--kernel", "no-such-kernel")
     assert done.returncode == 4

@@ -161,8 +161,14 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
     summary = gpus.summary(snapshot.effective)
     steps = check(snapshot.effective, tell)
     if as_json:
-        data = {"gpus": summary, "given": snapshot.effective.selection.granted, "ok": all(step.ok for step in steps)}
-        print(json.dumps({**data, "steps": [dataclasses.asdict(step) for step in steps]}, indent=2))  # noqa: T201
+        data = {
+            "policy": snapshot.effective.source,
+            "gpus": summary,
+            "given": snapshot.effective.selection.granted,
+            "ok": all(step.ok for step in steps),
+            "steps": [dataclasses.asdict(step) for step in steps],
+        }
+        print(json.dumps(data, indent=2))  # noqa: T201
     elif not steps:
         print(f"This kernel was given no GPU, so there is nothing to check. {summary}")  # noqa: T201
     else:

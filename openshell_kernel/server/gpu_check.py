@@ -26,22 +26,25 @@ _CELL = "%policy gpus --check --json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a kernel found out: the GPUs in a line, whether it was given any, and the steps of the check."""
+    """What a kernel found out: its policy's source, the GPUs in a line, whether it was given any, and the steps."""
 
+    policy: str
     gpus: str
     given: bool
     ok: bool
     steps: tuple[dict[str, Any], ...]
 
 
-def check(*, kernel: str, folder: str) -> Result:
+def check(*, kernel: str, folder: str, policy: str | None = None) -> Result:
     """Start a kernel in a folder, let it check its GPUs, and end it.
+
+    `policy` replaces what the server's configuration names; what the kernelspec names counts all the same.
 
     Raises:
         OpenShellError: the kernel did not start; the message is the one that Jupyter's users see.
     """
     try:
-        manager = KernelManager(kernel_name=kernel, config=_configuration())
+        manager = KernelManager(kernel_name=kernel, config=_configuration(policy))
         manager.start_kernel(cwd=folder)
     except OpenShellError:
         raise
@@ -53,12 +56,14 @@ def check(*, kernel: str, folder: str) -> Result:
         manager.shutdown_kernel(now=True)
 
 
-def _configuration() -> Config:
-    """Return the configuration of Jupyter's server, in which the operator's settings stand, and the new home."""
+def _configuration(policy: str | None) -> Config:
+    """Return the configuration of Jupyter's server, in which the operator's settings stand, with what is changed."""
     application = JupyterApp(config_file_name="jupyter_server_config")
     application.load_config_file()
     config = copy.deepcopy(application.config)
     config.OpenShellProvisioner.home = "ephemeral"
+    if policy is not None:
+        config.OpenShellProvisioner.policy = policy
     return config
 
 
@@ -78,8 +83,8 @@ def _ask(manager: KernelManager) -> Result:
         text = "".join(printed)
         # What a driver library prints comes before.
         data = json.loads(text[text.index("{") :])
-        return Result(gpus=data["gpus"], given=data["given"], ok=data["ok"], steps=tuple(data["steps"]))
-    except (RuntimeError, TimeoutError, ValueError, KeyError) as error:
+        return Result(**{**data, "steps": tuple(data["steps"])})
+    except (RuntimeError, TimeoutError, ValueError, KeyError, TypeError) as error:
         raise LaunchError(f"the kernel gave no answer: {error}; try {_CELL} in a notebook") from None
     finally:
         client.stop_channels()

@@ -16,7 +16,7 @@ the browser, with the rights of the person's account:
 - Server extensions that you install, such as jupyterlab-git or jupyter-server-proxy, may run programs unconfined.
 - Exporting a notebook as PDF runs LaTeX unconfined, where it is installed.
 - Whoever has another way onto the machine, such as SSH, is not held by a hub at all.
-- While one kernel exchanges folders for symbolic links, another that is started there may be granted their target.
+- What a policy lists beneath a folder that another kernel may write is granted wherever a symbolic link leads there.
 """
 
 from __future__ import annotations

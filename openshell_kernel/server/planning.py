@@ -47,7 +47,7 @@ _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPolicy:
-    """A policy, where it was found, and the working directory that it was found for.
+    """A policy, where it was found, and the working directory and the server's root folder that it was found for.
 
     `workdir` is without symbolic links, and `linked` says why it was not reached straight, if it was not. Names are
     resolved once: what was judged is what counts, whatever a notebook does to its folders meanwhile.
@@ -57,6 +57,7 @@ class LoadedPolicy:
     source: sources.Source
     workdir: str
     linked: str
+    root: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ def load_policy(operator: Operator, *, folder: str, root: str | None) -> LoadedP
         file = loading.read(source.path)
         sources.refuse_linked_source(source, file.links)
         policy = loading.decode(file.content, name=source.path)
-    return LoadedPolicy(policy=policy, source=source, workdir=workdir, linked=linked)
+    return LoadedPolicy(policy=policy, source=source, workdir=workdir, linked=linked, root=root)
 
 
 def _nearby_by_name(folder: str, *, root: str | None, home: str) -> tuple[str, ...]:
@@ -196,6 +197,7 @@ async def make_plan(
             environment=composed,
             workdir=workdir,
             linked=loaded.linked,
+            root=loaded.root,
             protected=protected,
             connection_file=connection_file,
             private=private,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def runtime(
     environment: Composed,
     workdir: str,
     linked: str,
+    root: str | None,
     protected: Iterable[places.Place],
     connection_file: str,
     private: PrivateFolder,
@@ -45,27 +47,22 @@ def runtime(
 
     `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
     kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
+    `linked` says which symbolic link leads to the working directory, if one does; `root` is the server's root folder.
     `records` are the folders that tell who holds which GPU.
     """
     values = environment.values
     prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
-    code, refused_code = _judged(_imports(interpreter, values, user_site), protected, home)
-    certificates, refused_certificates = _judged(
-        (
-            (path, f"certificate authorities: {name} names it")
-            for name in CERTIFICATES
-            for path in _entries(values, name)
-        ),
-        protected,
-        home,
-    )
+    judge = functools.partial(_judged, protected=protected, home=home)
+    code, refused_code = judge(_imports(interpreter, user_site))
+    libraries, refused_libraries = judge(_libraries(interpreter, values), tops=(root or workdir, home))
+    certificates, refused_certificates = judge(_certificates(values), tops=(root or workdir, home))
     refusal = linked or places.refuse_writing(workdir, protected, home=home)
     return Runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
             baseline.reading(executable, "the kernel's program", required=True),
             *(baseline.reading(path, "the Python that runs the kernel") for path in prefixes),
-            *(baseline.reading(path, reason) for path, reason in code.items()),
+            *(baseline.reading(path, reason) for path, reason in (*code.items(), *libraries.items())),
             *(baseline.data(path, reason) for path, reason in certificates.items()),
             *(baseline.data(folder, "who holds which GPU: %policy gpus shows it") for folder in records),
             *baseline.SYSTEM,
@@ -75,30 +72,42 @@ def runtime(
         identity_applied=identity_applied,
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),
-        straight=frozenset((*code, *certificates)),
-        notices=(*own_home.notices, *notices, *refused_code, *refused_certificates),
+        straight=frozenset((*code, *libraries, *certificates)),
+        notices=(*own_home.notices, *notices, *refused_code, *refused_libraries, *refused_certificates),
     )
 
 
 def _judged(
-    named: Iterable[tuple[str, str]], protected: Iterable[places.Place], home: str
+    named: Iterable[tuple[str, str]], *, protected: Iterable[places.Place], home: str, tops: Iterable[str] = ()
 ) -> tuple[dict[str, str], list[str]]:
     """Return what may be read of paths that are named somewhere, with the reasons, and notices of what may not.
 
-    A path that was meant for code may be a symbolic link by now, which another notebook has put there, to secrets. So
-    it is where the name leads that is judged, and that is what is granted.
+    A path that was meant for code may be a symbolic link by now, which another notebook has put there. So it is where
+    the name leads that is judged, and that is what is granted. Beneath `tops`, where notebooks are, what stands in a
+    variable must be named without any link.
     """
     granted: dict[str, str] = {}
     notices = []
     for path, reason in named:
         real = os.path.realpath(path)
-        refusal = places.refuse_reading(real, home=home) or places.refuse_secret(real, protected)
+        refusal = (
+            places.refuse_reading(real, home=home)
+            or places.refuse_secret(real, protected)
+            or _refuse_detour(path, real, tops)
+        )
         if refusal:
             where = real if real == path else f"{real}, to which {path} leads,"
             notices.append(f"{where} is not granted ({reason}): {refusal}; if it is meant, list it in read_only")
         else:
             granted.setdefault(real, reason)
     return granted, notices
+
+
+def _refuse_detour(path: str, real: str, tops: Iterable[str]) -> str:
+    for top in tops:
+        if places.holds(os.path.abspath(top), os.path.abspath(path)):
+            return "a notebook may have made the link" if places.refuse_link(path, real, root=top, home=top) else ""
+    return ""
 
 
 def _connection(connection_file: str, private: PrivateFolder) -> Need:
@@ -130,23 +139,44 @@ def _outermost(prefixes: Iterable[str], home: str) -> list[str]:
     return found
 
 
-def _imports(interpreter: Interpreter | None, environment: Mapping[str, str], user_site: str) -> list[tuple[str, str]]:
-    """Return where code is loaded from outside the Python's own folders, and who says so."""
+def _imports(interpreter: Interpreter | None, user_site: str) -> list[tuple[str, str]]:
+    """Return where a Python's own settings let it import from, outside its own folders, and who says so."""
+    if interpreter is None:
+        return []
+    return _outside(
+        interpreter,
+        *((path, "Python imports from here") for path in interpreter.import_path),
+        *((path, "a package is installed here in editable mode") for path in interpreter.editable),
+        *((path, "packages of the user") for path in (user_site,) if path),
+    )
+
+
+def _libraries(interpreter: Interpreter | None, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return where variables let code be loaded from, and which ones."""
     named = [(path, "LD_LIBRARY_PATH names it") for path in _entries(environment, "LD_LIBRARY_PATH")]
     if interpreter is None:
         return named
-    imports = [
-        *((path, "Python imports from here") for path in interpreter.import_path),
-        *((path, "a package is installed here in editable mode") for path in interpreter.editable),
-        *((path, "PYTHONPATH names it") for path in _entries(environment, "PYTHONPATH")),
-        *((path, "packages of the user") for path in (user_site,) if path),
+    imports = ((path, "PYTHONPATH names it") for path in _entries(environment, "PYTHONPATH"))
+    return [*named, *_outside(interpreter, *imports)]
+
+
+def _certificates(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (path, f"certificate authorities: {name} names it")
+        for name in CERTIFICATES
+        for path in _entries(environment, name)
     ]
+
+
+def _outside(interpreter: Interpreter, *imports: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return the paths that no other of them, and no folder of the interpreter's, holds."""
     covered = list(interpreter.prefixes)
+    found = []
     for path, reason in imports:
         if not any(places.holds(folder, path) for folder in covered):
             covered.append(path)
-            named.append((path, reason))
-    return named
+            found.append((path, reason))
+    return found
 
 
 def _entries(environment: Mapping[str, str], name: str) -> list[str]:

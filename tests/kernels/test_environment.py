@@ -123,27 +123,37 @@ def test_the_policy_and_the_kernelspec_and_the_operator_add_variables(user, toke
     assert json.loads(printed)["effective"]["declared"]["jupyter"]["environment"]["set"]["FROM_POLICY"] is None
 
 
+@pytest.mark.parametrize("target", [".ssh", "Documents"])
 @pytest.mark.parametrize("variable", ["PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_DIR"])
-def test_a_folder_that_a_variable_names_is_granted_and_a_link_in_its_place_to_secrets_is_not(
-    user, monkeypatch, variable
-):
+def test_a_folder_that_a_variable_names_is_granted_and_a_link_in_its_place_is_not(user, monkeypatch, variable, target):
     source = user / "other" / "src"
     source.mkdir(parents=True)
     (source / "mine.py").write_text("x = 1")
+    (user / "Documents").mkdir()
+    (user / target / "secret").write_text("")
     monkeypatch.setenv(variable, str(source))
-    key = f"open({str(source / 'id_ed25519')!r})"
+    read = f"open({str(source / 'secret')!r})"
     with kernels.started(cwd=user / "notebooks") as kernel:
         assert kernel.value(f"open({str(source / 'mine.py')!r}).read()") == "x = 1"
-        assert kernel.run(key).error.startswith("FileNotFoundError")
+        assert kernel.run(read).error.startswith("FileNotFoundError")
         # Whoever may write the folder above can do this.
         source.rename(user / "other" / "gone")
-        source.symlink_to(user / ".ssh")
+        source.symlink_to(user / target)
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=kernels.SECONDS)
-        assert kernel.run(key).error.startswith("PermissionError")
+        assert kernel.run(read).error.startswith("PermissionError")
         shown = " ".join(kernel.run("%policy show").text.split())
-        assert f"{user}/.ssh, to which {source} leads, is not granted" in shown
+        assert f"{user / target}, to which {source} leads, is not granted" in shown
         assert f"{variable} names it" in shown
+
+
+def test_a_link_that_a_variable_names_outside_the_home_is_the_operators(user, monkeypatch, tmp_path):
+    (tmp_path / "certificates").mkdir()
+    (tmp_path / "certificates" / "a.pem").write_text("a")
+    (tmp_path / "ssl").symlink_to("certificates")
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "ssl"))
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.value(f"open({str(tmp_path / 'ssl' / 'a.pem')!r}).read()") == "a"
 
 
 def test_a_mistake_in_the_operators_environment_is_told(user):
