@@ -13,8 +13,7 @@ import errno
 import os
 import stat
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openshell_kernel.errors import ConfinementError
 
@@ -72,8 +71,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_GET_NO_NEW_PRIVS = 39
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Support:
+class Support(NamedTuple):
     """What the running kernel offers: the ABI (None where there is no Landlock) and, without one, the cause."""
 
     abi: int | None
@@ -81,8 +79,7 @@ class Support:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedRule:
+class AppliedRule(NamedTuple):
     """One rule of the plan and what became of it. `problem` is empty for a rule that is in force."""
 
     path: str
@@ -92,8 +89,7 @@ class AppliedRule:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confinement:
+class Confinement(NamedTuple):
     """What was achieved; the only witness, because the kernel does not tell a process its own rules.
 
     `layers` are the protections beside Landlock's own.
@@ -111,10 +107,8 @@ class Confinement:
 
     def to_json(self) -> dict[str, Any]:
         """Return this value as JSON."""
-        plain = {name: getattr(self, name) for name in self.__slots__}
-        plain["rules"] = [{name: getattr(rule, name) for name in rule.__slots__} for rule in self.rules]
-        plain["layers"] = [{name: getattr(layer, name) for name in layer.__slots__} for layer in self.layers]
-        return plain
+        rules, layers = ([entry._asdict() for entry in entries] for entries in (self.rules, self.layers))
+        return {**self._asdict(), "rules": rules, "layers": layers}
 
 
 def probe(*, platform: str = sys.platform, release: str | None = None) -> Support:

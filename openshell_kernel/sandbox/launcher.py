@@ -10,7 +10,6 @@ It imports the standard library and the landlock binding only, and nothing from 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
@@ -90,7 +89,7 @@ def _confine(plan: LaunchPlan) -> landlock.Confinement:
         privileges.refuse_out_of_reach(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
     confinement = prepared.enforce() if prepared else _unconfined(plan, support)
     layers.append(seccomp.install(plan.seccomp, detail=plan.seccomp_detail, required=plan.require_seccomp))
-    return dataclasses.replace(confinement, layers=tuple(layers))
+    return confinement._replace(layers=tuple(layers))
 
 
 def _unconfined(plan: LaunchPlan, support: landlock.Support) -> landlock.Confinement:
@@ -110,9 +109,9 @@ def _unconfined(plan: LaunchPlan, support: landlock.Support) -> landlock.Confine
 
 
 def _read_all(fd: int) -> bytes:
-    text = os.pread(fd, _LARGEST_PLAN, 0)
-    os.close(fd)
-    return text
+    """Return a plan from a file, or from a pipe, into which it may be written only later."""
+    with open(fd, "rb") as stream:
+        return stream.read(_LARGEST_PLAN)
 
 
 def _sealed(text: bytes) -> int:

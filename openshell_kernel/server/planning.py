@@ -122,6 +122,7 @@ async def make_plan(
     loaded: LoadedPolicy,
     operator: Operator,
     *,
+    trusted: dict[str, str],
     command: Sequence[str],
     environment: dict[str, str],
     kernelspec_environment: Collection[str],
@@ -132,9 +133,10 @@ async def make_plan(
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
-    `command` is the kernelspec's argv as Jupyter formatted it; `environment` is what Jupyter would give the kernel,
-    and `kernelspec_environment` names what stands in the `env` of kernel.json. `encrypted` says whether Jupyter and the
-    kernel talk so. `claim` is what the kernel held of the GPUs before it was restarted.
+    `trusted` is the `trusted_environment`. `command` is the kernelspec's argv as Jupyter formatted it; `environment` is
+    what Jupyter would give the kernel, and `kernelspec_environment` names what stands in the `env` of kernel.json.
+    `encrypted` says whether Jupyter and the kernel talk so. `claim` is what the kernel held of the GPUs before it was
+    restarted.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
@@ -153,7 +155,6 @@ async def make_plan(
     executable = _executable(argv[0], environment)
     home = str(Path.home())
     # Both ask child processes, at the same time.
-    trusted = trusted_environment(loaded.policy, workdir)
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
     compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
     inventory = await discovery.discover(
@@ -353,10 +354,10 @@ def _refuse_held_keys(rules: Iterable[Rule]) -> None:
             )
 
 
-def trusted_environment(policy: Policy, workdir: str) -> dict[str, str]:
+def trusted_environment(loaded: LoadedPolicy) -> dict[str, str]:
     """Return the environment of children that are not confined, or not yet."""
-    listed = policy.filesystem_policy.read_write if policy.filesystem_policy else ()
-    return interpreter.scrubbed(os.environ, [workdir, str(homes()), *listed])
+    listed = loaded.policy.filesystem_policy.read_write if loaded.policy.filesystem_policy else ()
+    return interpreter.scrubbed(os.environ, [loaded.workdir, str(homes()), *listed])
 
 
 def _inspect(executable: str, environ: dict[str, str]) -> tuple[Interpreter | None, Interpreter]:

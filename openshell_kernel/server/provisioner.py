@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import weakref
 from pathlib import Path
@@ -23,10 +22,11 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server import arguments
+from openshell_kernel.server.channel import Channel
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked
 from openshell_kernel.server.output import Output
-from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan
+from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
 from openshell_kernel.server.private import PrivateFolder, remove_abandoned
 from openshell_kernel.server.refusal_plan import refusal_plan
 from openshell_kernel.server.threads import in_thread
@@ -275,23 +275,28 @@ class OpenShellProvisioner(LocalProvisioner):
         arguments.blank()
         kwargs.pop("cwd", None)
         self._keep_gpus()
-        planned = await make_plan(
-            self._loaded,
-            self.operator(),
-            command=cmd,
-            # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
-            environment={**env, "JPY_PARENT_PID": str(os.getpid())},
-            kernelspec_environment=self.kernel_spec.env,
-            connection_file=self._manager.connection_file,
-            private=self._private,
-            encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
-            claim=self._claim,
-        )
-        if planned.claim is not self._claim:
-            self._release_gpus()
-            self._claim = planned.claim
-        self._log_decisions(planned.effective)
-        info = await self._start_launcher(planned, **kwargs)
+        trusted = trusted_environment(self._loaded)
+        with contextlib.closing(Channel()) as channel:
+            # It starts while the plan is made, and waits for it.
+            info = await self._start_launcher(channel, trusted, **kwargs)
+            planned = await make_plan(
+                self._loaded,
+                self.operator(),
+                trusted=trusted,
+                command=cmd,
+                # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
+                environment={**env, "JPY_PARENT_PID": str(os.getpid())},
+                kernelspec_environment=self.kernel_spec.env,
+                connection_file=self._manager.connection_file,
+                private=self._private,
+                encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
+                claim=self._claim,
+            )
+            if planned.claim is not self._claim:
+                self._release_gpus()
+                self._claim = planned.claim
+            self._log_decisions(planned.effective)
+            await self._carry_out(planned, channel)
         self.cwd = self._loaded.workdir
         if self.transport == "ipc":
             await self._listening()
@@ -316,7 +321,10 @@ class OpenShellProvisioner(LocalProvisioner):
                 connection_file=self._manager.connection_file,
                 sockets=os.path.dirname(self._manager.ip) if self.transport == "ipc" else None,
             )
-            info = await self._start_launcher(planned, **{name: kwargs[name] for name in kwargs if name not in _OWN})
+            with contextlib.closing(Channel()) as channel:
+                options = {name: kwargs[name] for name in kwargs if name not in _OWN}
+                info = await self._start_launcher(channel, planned.launcher_environment, **options)
+                await self._carry_out(planned, channel)
             if self.transport == "ipc":
                 await self._listening()
         except BaseException as second:
@@ -328,28 +336,25 @@ class OpenShellProvisioner(LocalProvisioner):
             raise error from second
         return info
 
-    async def _start_launcher(self, planned: Planned, **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
-        report, report_end = os.pipe()
+    async def _start_launcher(
+        self,
+        channel: Channel,
+        environment: Mapping[str, str],
+        **kwargs: Any,  # noqa: ANN401 - Jupyter's launch arguments
+    ) -> KernelConnectionInfo:
+        plan, report = channel.descriptors
         try:
-            with tempfile.TemporaryFile() as plan_file:
-                plan_file.write(planned.plan.to_bytes())
-                plan_file.flush()
-                descriptors = ["--plan-fd", str(plan_file.fileno()), "--report-fd", str(report_end)]
-                info = await super().launch_kernel(
-                    [sys.executable, *LAUNCHER, *descriptors],
-                    **{**self._standard_streams(), **kwargs, "pass_fds": (plan_file.fileno(), report_end)},
-                    env=planned.launcher_environment,
-                    cwd="/",
-                )
-        except BaseException:
-            os.close(report)
-            raise
+            return await super().launch_kernel(
+                [sys.executable, *LAUNCHER, "--plan-fd", str(plan), "--report-fd", str(report)],
+                **{**self._standard_streams(), **kwargs, "pass_fds": channel.descriptors},
+                # jupyter_client writes into it.
+                env=dict(environment),
+                cwd="/",
+            )
         finally:
-            os.close(report_end)
+            channel.started()
             if self._output is not None:
                 self._output.started()
-        await self._judge(report)
-        return info
 
     def _standard_streams(self) -> dict[str, int]:
         """Return where the kernel's stdout and stderr go, unless who starts it says otherwise."""
@@ -362,11 +367,15 @@ class OpenShellProvisioner(LocalProvisioner):
             self._output.close()
             self._output = None
 
-    async def _judge(self, report: int) -> None:
-        """Wait for the launcher's report, which ends when the kernel has been executed or the launcher has died."""
-        reading = in_thread(_read_all, report)
+    async def _carry_out(self, planned: Planned, channel: Channel) -> None:
+        """Give the launcher its plan, and wait until it has become the kernel.
+
+        Raises:
+            ConfinementError, LaunchError: it has not.
+        """
+        exchanging = channel.exchange(planned.plan.to_bytes())
         try:
-            text = await asyncio.wait_for(asyncio.shield(reading), _REPORT_SECONDS)
+            text = await asyncio.wait_for(asyncio.shield(exchanging), _REPORT_SECONDS)
         except asyncio.TimeoutError:
             raise LaunchError(
                 f"the launcher did not answer within {_REPORT_SECONDS:.0f} s; a path of the policy may lie on a file "
@@ -479,8 +488,3 @@ def _encrypts(spec: KernelSpec) -> bool:
 def _folder(kwargs: Mapping[str, Any]) -> str:
     """Return the folder that Jupyter starts a kernel in, as it is named."""
     return str(kwargs.get("cwd") or os.getcwd())
-
-
-def _read_all(fd: int) -> bytes:
-    with open(fd, "rb") as stream:
-        return stream.read()

@@ -40,8 +40,7 @@ def refusal_plan(last: Planned, *, reason: str, language: str, connection_file: 
         *(baseline.reading(path, "the Python of the server") for path in readable if os.path.exists(path)),
         *(need for need in baseline.SYSTEM if need.path in _LIBRARIES and os.path.exists(need.path)),
     ]
-    plan = dataclasses.replace(
-        last.plan,
+    plan = last.plan._replace(
         argv=(sys.executable, *_PROGRAM, connection_file),
         cwd="/",
         environment={

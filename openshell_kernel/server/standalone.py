@@ -46,7 +46,7 @@ def _start(argv: list[str]) -> None:
     connection_file = _connection_file(argv)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
     loaded = load_policy(operator, folder=os.getcwd(), root=None)
-    trusted = trusted_environment(loaded.policy, loaded.workdir)
+    trusted = trusted_environment(loaded)
     _detach_from_files(trusted)
     private = PrivateFolder()
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
@@ -55,6 +55,7 @@ def _start(argv: list[str]) -> None:
         make_plan(
             loaded,
             operator,
+            trusted=trusted,
             command=[sys.executable, *LAUNCHER, *argv],
             environment=dict(os.environ),
             kernelspec_environment=spec.environment,
@@ -68,8 +69,9 @@ def _start(argv: list[str]) -> None:
     plan = os.memfd_create("openshell-plan", 0)
     with open(plan, "wb", closefd=False) as stream:
         stream.write(planned.plan.to_bytes())
+        stream.seek(0)
     command = [sys.executable, *LAUNCHER, "--plan-fd", str(plan)]
-    os.execve(sys.executable, command, planned.launcher_environment)  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, command, trusted)  # noqa: S606 - no shell is wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,7 +219,7 @@ def in_terminal(position, how):
     with tempfile.TemporaryFile() as file, tempfile.TemporaryFile("w+") as output:
         attempt = plan(["read", "/dev/tty"], ["leads its session"], folders=["/dev/tty"])
         file.write(attempt.to_bytes())
-        file.flush()
+        file.seek(0)
         words = {
             "openshell": [PYTHON, "-I", str(LAUNCH), IMPORTS, "--plan-fd", str(file.fileno())],
             "plain": list(attempt.argv),

@@ -1,6 +1,5 @@
 """The launch plan survives the crossing unchanged, and a damaged one starts nothing."""
 
-import dataclasses
 import json
 
 import pytest
@@ -32,7 +31,7 @@ def changed(**changes: object) -> bytes:
 
 def test_a_plan_crosses_unchanged():
     assert LaunchPlan.from_bytes(PLAN.to_bytes()) == PLAN
-    unchanged = dataclasses.replace(PLAN, identity=None)
+    unchanged = PLAN._replace(identity=None)
     assert LaunchPlan.from_bytes(unchanged.to_bytes()) == unchanged
 
 
@@ -86,10 +85,10 @@ def test_a_plan_crosses_unchanged():
         pytest.param(changed(keep_capabilities="dac_override"), id="capabilities that are no list"),
         pytest.param(changed(proc="none"), id="an unknown way with /proc"),
         pytest.param(changed(seccomp=None), id="no filter"),
-        pytest.param(changed(seccomp="AAAA AAAAAAA="), id="a filter that is not quite base64"),
+        pytest.param(changed(seccomp="00000000 00000000"), id="a filter that is not quite hexadecimal"),
         pytest.param(changed(seccomp="\u00e4"), id="a filter in no alphabet"),
-        pytest.param(changed(seccomp="AAAAAAAA"), id="a filter that ends within an instruction"),
-        pytest.param(changed(seccomp="A" * 4 * 10928), id="a filter that is too long"),
+        pytest.param(changed(seccomp="000000000000"), id="a filter that ends within an instruction"),
+        pytest.param(changed(seccomp="0" * 2 * 8 * 4097), id="a filter that is too long"),
         pytest.param(changed(seccomp_detail=1), id="a filter's detail that is no text"),
         pytest.param(changed(require_seccomp=0), id="requiring a filter as a number"),
         pytest.param(changed(proc=[]), id="a way with /proc that is no text"),

@@ -1,6 +1,5 @@
 """Plans carried out by the real launcher, with a program that reports what it could do in the place of a kernel."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -57,7 +56,7 @@ def plan(*attempts, folders=(), proc_writable=True, **changes):
         require_seccomp=False,
         record={},
     )
-    return dataclasses.replace(basis, **changes)
+    return basis._replace(**changes)
 
 
 def launch(plan, *, user=None, wrapper=()):
@@ -65,7 +64,7 @@ def launch(plan, *, user=None, wrapper=()):
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as file, open(reading, "rb") as report:
         file.write(plan.to_bytes())
-        file.flush()
+        file.seek(0)
         arguments = ["--plan-fd", str(file.fileno()), "--report-fd", str(writing)]
         process = subprocess.run(
             [*wrapper, PYTHON, "-I", str(LAUNCH), IMPORTS, *arguments],
