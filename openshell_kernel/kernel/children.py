@@ -28,7 +28,8 @@ def end_without_proc(ip: Any) -> None:  # noqa: ANN401 - IPython has no types th
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
     refused = record.exc_info and isinstance(record.exc_info[1], PermissionError)
-    return not (refused and record.msg == _COMPLAINT)
+    # Some releases of ipykernel write the error behind it.
+    return not (refused and str(record.msg).startswith(_COMPLAINT))
 
 
 def _end(kernel: int) -> None:

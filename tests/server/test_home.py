@@ -153,7 +153,7 @@ def users(tmp_path):
 
 
 def imports(private_home, *names):
-    base = getattr(sys, "_base_executable", sys.executable)
+    base = os.path.realpath(sys.executable)
     return subprocess.run(
         [base, "-B", "-c", f"import {', '.join(names)}"], env={"HOME": private_home}, capture_output=True
     )
