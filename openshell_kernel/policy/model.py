@@ -17,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
@@ -26,6 +25,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydantic import ModelWrapValidatorHandler
     from typing_extensions import Self
 
 MAX_PATHS = 256
