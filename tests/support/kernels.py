@@ -44,7 +44,9 @@ class Kernel:
                 output.data.update(content["data"])
                 output.text += content["data"].get("text/plain", "")
 
-        self.client.execute_interactive(code, output_hook=hook, timeout=SECONDS)
+        # After an error a kernel aborts what else it finds waiting, and the next cell may come that early.
+        reply = self.client.execute_interactive(code, output_hook=hook, timeout=SECONDS, stop_on_error=False)
+        assert reply["content"]["status"] != "aborted"
         return output
 
     def value(self, expression):
