@@ -157,7 +157,7 @@ def why(
                 allowed=allowed,
                 rule=rule,
                 remedy=None if allowed else _remedy(effective, action, real, found, judged),
-                notes=tuple(_notes(effective, action, found, judged, allowed=allowed, rule=rule)),
+                notes=tuple(_notes(effective, action, real, found, judged, allowed=allowed, rule=rule)),
             )
         )
     return tuple(verdicts)
@@ -215,6 +215,7 @@ def _remedy(effective: EffectivePolicy, action: Action, real: str, kind: Kind | 
 def _notes(
     effective: EffectivePolicy,
     action: Action,
+    real: str,
     kind: Kind | None,
     judged: str,
     *,
@@ -233,7 +234,7 @@ def _notes(
     notes += [
         f"A rule for {printable(skipped.path)} was not applied: {printable(skipped.why)}"
         for skipped in effective.skipped
-        if not allowed and (judged == skipped.path or _beneath(judged, skipped.path))
+        if not allowed and (real == skipped.path or _beneath(real, skipped.path))
     ]
     notes += [
         f"The {conflict.origin.value} wanted {printable(conflict.path)} read-write; the policy says no."

@@ -200,6 +200,16 @@ def test_a_skipped_rule_and_a_conflict_are_mentioned_where_they_matter():
     assert not ask(policy, "/dev/nvidia0", TREE)[Action.READ].notes
 
 
+def test_a_rule_that_was_skipped_because_its_folder_is_missing_is_mentioned_beneath_it():
+    skipped = Skipped(path="/data/lost", access=READ_WRITE, origin=Origin.POLICY, why="No such file or directory")
+    policy = effective(skipped=(skipped,))
+    for path in ("/data/lost", "/data/lost/a.csv"):
+        assert ask(policy, path, TREE)[Action.READ].notes == (
+            "A rule for /data/lost was not applied: No such file or directory",
+        )
+    assert not ask(policy, "/data/other", TREE)[Action.READ].notes
+
+
 def test_the_kind_is_that_of_the_inode(tmp_path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
