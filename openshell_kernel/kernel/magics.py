@@ -177,6 +177,8 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
 
 
 def _why(argument: str) -> None:
+    import pwd  # noqa: PLC0415
+
     path = _path(argument)
     snapshot = _snapshot()
     if snapshot is None:
@@ -185,7 +187,9 @@ def _why(argument: str) -> None:
     from openshell_kernel.kernel import permissions, render_text  # noqa: PLC0415
     from openshell_kernel.policy.explain import why  # noqa: PLC0415
 
-    print(render_text.render_why(snapshot, permissions.annotate(why(snapshot.effective, path))), end="")  # noqa: T201
+    homes = {account.pw_dir for account in pwd.getpwall()}
+    verdicts = permissions.annotate(why(snapshot.effective, path, homes=homes))
+    print(render_text.render_why(snapshot, verdicts), end="")  # noqa: T201
 
 
 def _path(argument: str) -> str:

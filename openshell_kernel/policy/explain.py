@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from openshell_kernel.policy.effective import Access, EffectivePolicy, Origin, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
 class Kind(str, Enum):
@@ -126,12 +126,14 @@ def why(
     effective: EffectivePolicy,
     path: str,
     *,
+    homes: Collection[str] = (),
     resolve: Callable[[str], str] = os.path.realpath,
     kind: Callable[[str], Kind | None] = kind_of,
 ) -> tuple[Verdict, ...]:
     """Say for reading, writing and executing whether the policy allows it at an absolute path, and why.
 
-    A path where nothing is yet is judged by the nearest folder above it that exists.
+    A path where nothing is yet is judged by the nearest folder above it that exists. `homes` are people's home
+    directories: nobody is told to make a whole one writable for a single file in it.
     """
     real = resolve(path)
     found = kind(real)
@@ -156,7 +158,7 @@ def why(
                 kind=found,
                 allowed=allowed,
                 rule=rule,
-                remedy=None if allowed else _remedy(effective, action, real, found, judged),
+                remedy=None if allowed else _remedy(effective, action, real, found, judged, homes=homes),
                 notes=tuple(_notes(effective, action, real, found, judged, allowed=allowed, rule=rule)),
             )
         )
@@ -189,7 +191,9 @@ def _beneath(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
 
 
-def _remedy(effective: EffectivePolicy, action: Action, real: str, kind: Kind | None, judged: str) -> Remedy | None:
+def _remedy(
+    effective: EffectivePolicy, action: Action, real: str, kind: Kind | None, judged: str, *, homes: Collection[str]
+) -> Remedy | None:
     if action is Action.EXECUTE and (kind in (Kind.DEVICE, Kind.OTHER) or real == "/proc" or _beneath(real, "/proc")):
         return None
     advice = ""
@@ -197,7 +201,9 @@ def _remedy(effective: EffectivePolicy, action: Action, real: str, kind: Kind | 
     if real == "/proc" or _beneath(real, "/proc"):
         target = "/proc"
         advice = "Only the whole of /proc covers new processes and threads."
-    elif kind is None and action is Action.WRITE:
+    elif (
+        kind is None and action is Action.WRITE and (os.path.dirname(real) == "/" or os.path.dirname(real) not in homes)
+    ):
         target = os.path.dirname(real)
         if target != judged:
             advice = f"Make the folder {printable(target)} first: a rule needs something to bind to."
