@@ -20,6 +20,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
+from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server import arguments
 from openshell_kernel.server.channel import Channel
@@ -296,7 +297,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 self._release_gpus()
                 self._claim = planned.claim
             self._log_decisions(planned.effective)
-            await self._carry_out(planned, channel)
+            self._log_outcome(planned.effective, await self._carry_out(planned, channel))
         self.cwd = self._loaded.workdir
         if self.transport == "ipc":
             await self._listening()
@@ -367,8 +368,8 @@ class OpenShellProvisioner(LocalProvisioner):
             self._output.close()
             self._output = None
 
-    async def _carry_out(self, planned: Planned, channel: Channel) -> None:
-        """Give the launcher its plan, and wait until it has become the kernel.
+    async def _carry_out(self, planned: Planned, channel: Channel) -> dict[str, Any]:
+        """Give the launcher its plan, wait until it has become the kernel, and return its account of the confinement.
 
         Raises:
             ConfinementError, LaunchError: it has not.
@@ -389,7 +390,9 @@ class OpenShellProvisioner(LocalProvisioner):
             ) from None
         if last["status"] != "confined":
             raise ConfinementError(last["error"])
-        self._log_confinement(last["confinement"])
+        confinement: dict[str, Any] = last["confinement"]
+        self._log_confinement(confinement)
+        return confinement
 
     async def _listening(self) -> None:
         """Wait until the kernel has made its sockets: a client that connects earlier loses ZMQ's reconnect interval."""
@@ -435,6 +438,16 @@ class OpenShellProvisioner(LocalProvisioner):
             self.log.info("OpenShell: kernel %s is confined by Landlock ABI %s", self.kernel_id, confinement["abi"])
         else:
             self.log.warning("OpenShell: kernel %s is NOT CONFINED: %s", self.kernel_id, confinement["reason"])
+
+    def _log_outcome(self, effective: EffectivePolicy, confinement: dict[str, Any]) -> None:
+        self.log.info("OpenShell: kernel %s has the policy %s", self.kernel_id, effective.source)
+        if not confinement["enforced"]:
+            return
+        for rule, applied in zip(effective.rules, confinement["rules"], strict=True):
+            if applied["problem"] and rule.origin is Origin.POLICY:
+                self.log.warning(
+                    "OpenShell: %s is not granted (%s): %s", rule.path, rule.origin.value, applied["problem"]
+                )
 
     async def _stop(self) -> None:
         await self.kill()

@@ -1,6 +1,7 @@
 """A real OpenShell GPU kernel does its work and reaches nothing else; a plain kernel does, which shows the difference."""
 
 import json
+import logging
 import os
 import sys
 
@@ -169,6 +170,17 @@ def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_s
         assert kernel.run("open('.ssh/id_ed25519')").error.startswith("PermissionError")
         shown = " ".join(kernel.run("%policy show").text.split())
         assert "is your home directory; keep the notebook in a folder of its own" in shown
+
+
+def test_the_log_tells_the_policy_and_what_of_it_was_not_granted(user, write_policy, caplog):
+    """Who runs notebooks without looking at them does not see %policy show."""
+    path = write_policy("version: 1\nfilesystem_policy: {read_only: [/usr, /proc, /nowhere/data]}\n")
+    with caplog.at_level(logging.INFO), kernels.started(cwd=user / "notebooks"):
+        logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [text for _, text in logged if f"has the policy {path} (user policy)" in text]
+    assert [text for level, text in logged if level == "WARNING"] == [
+        "OpenShell: /nowhere/data is not granted (policy): No such file or directory"
+    ]
 
 
 @pytest.mark.parametrize("place", [".ssh", ".config/jupyter", ".local/share/jupyter/kernels"])
