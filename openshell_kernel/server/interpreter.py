@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SECONDS = 30.0
 # Editable installs of setuptools are not on sys.path: a finder in sys.meta_path maps packages to their sources.
 _QUESTION = """
-import json, site, sys
+import json, os, site, sys
 editable = []
 for finder in sys.meta_path:
     module = sys.modules.get(getattr(finder, "__module__", None) or "")
@@ -29,11 +29,13 @@ for finder in sys.meta_path:
         if isinstance(names, dict):
             for value in names.values():
                 editable += [value] if isinstance(value, str) else value
+customize = getattr(sys.modules.get("sitecustomize"), "__file__", None)
 print(json.dumps({
     "version": sys.version.split()[0],
     "prefixes": [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix],
     "import_path": [p for p in sys.path if p],
     "editable": [p for p in editable if isinstance(p, str)],
+    "customize": [os.path.realpath(customize)] if customize else [],
     "user_site": site.getusersitepackages() if sys.base_prefix in site.PREFIXES else "",
 }))
 """
@@ -43,7 +45,8 @@ print(json.dumps({
 class Interpreter:
     """A Python and the absolute paths that its imports come from.
 
-    `user_site` is empty in a virtual environment that does not import the packages of the user.
+    `customize` is where `sitecustomize` really is: Debian's lies in /etc. `user_site` is empty in a virtual environment
+    that does not import the packages of the user.
     """
 
     executable: str
@@ -51,6 +54,7 @@ class Interpreter:
     prefixes: tuple[str, ...]
     import_path: tuple[str, ...]
     editable: tuple[str, ...]
+    customize: tuple[str, ...]
     user_site: str
 
 
@@ -93,6 +97,7 @@ def _ask(executable: str, environ: Mapping[str, str]) -> Interpreter:
             prefixes=_absolute(data["prefixes"]),
             import_path=_absolute(data["import_path"]),
             editable=_absolute(data["editable"]),
+            customize=_absolute(data["customize"]),
             user_site=data["user_site"],
         )
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:

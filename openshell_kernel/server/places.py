@@ -145,7 +145,7 @@ def protected(
             for interpreter in interpreters
             for beneath, paths in (
                 (True, interpreter.prefixes),
-                (False, (*interpreter.import_path, *interpreter.editable)),
+                (False, (*interpreter.import_path, *interpreter.editable, *interpreter.customize)),
             )
             for path in paths
         ),

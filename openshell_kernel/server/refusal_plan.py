@@ -35,7 +35,7 @@ def refusal_plan(last: Planned, *, reason: str, language: str, connection_file: 
         LaunchError: the server's Python does not run.
     """
     python = interpreter.inspect(sys.executable, last.launcher_environment)
-    readable = dict.fromkeys((*python.prefixes, *python.import_path, *python.editable))
+    readable = dict.fromkeys((*python.prefixes, *python.import_path, *python.editable, *python.customize))
     needs = [
         *(baseline.reading(path, "the Python of the server") for path in readable if os.path.exists(path)),
         *(need for need in baseline.SYSTEM if need.path in _LIBRARIES and os.path.exists(need.path)),

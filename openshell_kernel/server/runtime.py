@@ -147,6 +147,7 @@ def _imports(interpreter: Interpreter | None, user_site: str) -> list[tuple[str,
         interpreter,
         *((path, "Python imports from here") for path in interpreter.import_path),
         *((path, "a package is installed here in editable mode") for path in interpreter.editable),
+        *((path, "sitecustomize: every Python that starts imports it") for path in interpreter.customize),
         *((path, "packages of the user") for path in (user_site,) if path),
     )
 

@@ -172,6 +172,12 @@ def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_s
         assert "is your home directory; keep the notebook in a folder of its own" in shown
 
 
+def test_python_can_read_the_sitecustomize_that_it_imports(kernel):
+    """Debian's is a link into /etc; %autoreload reads the source of every module, and so does Python without a cache."""
+    code = "import sys\nfor module in filter(None, [sys.modules.get('sitecustomize')]): open(module.__file__).read()"
+    assert kernel.run(code).error == ""
+
+
 def test_the_log_tells_the_policy_and_what_of_it_was_not_granted(user, write_policy, caplog):
     """Who runs notebooks without looking at them does not see %policy show."""
     path = write_policy("version: 1\nfilesystem_policy: {read_only: [/usr, /proc, /nowhere/data]}\n")

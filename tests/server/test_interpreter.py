@@ -42,6 +42,17 @@ def test_prefixes_import_path_and_editable_installs_are_told(environment):
     assert found.editable == (str(base / "by_finder"),)
 
 
+def test_a_sitecustomize_that_is_a_link_is_told_by_where_it_leads(environment):
+    """As Debian's, which leads from /usr/lib to /etc."""
+    base, python, site = environment
+    (base / "elsewhere.py").write_text("ran = True\n")
+    os.symlink(base / "elsewhere.py", f"{site}/sitecustomize.py")
+    system = interpreter.inspect(sys.executable, {}).customize
+    # Where the machine's Python has one of its own, as Debian's has, that comes first.
+    assert interpreter.inspect(python, {}).customize == (system or (str(base / "elsewhere.py"),))
+    assert not any(os.path.islink(path) for path in system)
+
+
 def test_it_is_asked_again_once_something_was_installed(environment):
     base, python, site = environment
     interpreter.inspect(python, {})

@@ -28,6 +28,7 @@ def refusal(home, folder):
         prefixes=(str(base / "venv"),),
         import_path=(str(base / "src"),),
         editable=(),
+        customize=(),
         user_site="",
     )
     protected = places.protected([python], [str(base / "policies/policy.yaml")], home=str(home))
