@@ -9,6 +9,9 @@ c = get_config()  # noqa: F821 - JupyterHub defines it
 
 # Your own settings come first.
 c.Spawner.default_url = "/lab"
+# A notebook in a home directory cannot write beside itself (README.md, "The working directory"): c.Spawner.notebook_dir
+# lets users begin in a folder of it, which must exist, for instance "~/notebooks". Settings of the provisioner are
+# options of the users' servers, in c.Spawner.args: "--OpenShellProvisioner.gpu_claims=/srv/claims".
 
 # Then this, as the last statement: it adds to what is set above. The groups are JupyterHub's, as its admin page or
 # your authenticator has them; of several policies, the first in this order applies. Policies must be readable for

@@ -68,6 +68,9 @@ def configure(
     and export templates. A kernel whose notebook lies outside `c.Spawner.notebook_dir`, where a symbolic link leads,
     starts in that folder instead. What stays open stands at the top of this module.
 
+    Other settings of the provisioner belong into `c.Spawner.args`, as in
+    `c.Spawner.args = ["--OpenShellProvisioner.gpu_claims=/srv/claims"]`.
+
     Args:
         c: the configuration object of `jupyterhub_config.py`.
         policy: absolute path of the policy file for everybody; without it, the built-in policy. A user's own
@@ -82,6 +85,7 @@ def configure(
     default = _checked("policy", sources.BUILT_IN_POLICY if policy is None else policy)
     by_group = _by_group({} if group_policies is None else group_policies)
     _refuse_replacement(c)
+    _refuse_provisioner(c)
     c.Spawner.args.extend(_additional(c.Spawner.args))
     c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(default, by_group)})
     c.Spawner.disable_user_config = True
@@ -126,6 +130,15 @@ def _refuse_replacement(c: Any) -> None:  # noqa: ANN401
                 f"c.{name}.environment would replace c.Spawner.environment, which names the users' policies; "
                 "write it as c.Spawner.environment"
             )
+
+
+def _refuse_provisioner(c: Any) -> None:  # noqa: ANN401
+    """Make sure that no setting is meant for the users' servers and stands where only the hub reads it."""
+    for trait in c["OpenShellProvisioner"] if "OpenShellProvisioner" in list(c) else ():
+        raise ConfigurationError(
+            f"c.OpenShellProvisioner.{trait} has no effect in the hub's configuration: the users' servers start the "
+            f"kernels; add '--OpenShellProvisioner.{trait}=...' to c.Spawner.args, before hub.configure(c)"
+        )
 
 
 def _by_group(group_policies: object) -> dict[str, str]:

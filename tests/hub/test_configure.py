@@ -163,3 +163,9 @@ class TestOtherSettings:
         c.KubeSpawner.environment = {"NAME": "value"}
         with pytest.raises(ConfigurationError, match=r"write it as c\.Spawner\.environment"):
             hub.configure(c)
+
+    def test_settings_that_only_the_users_servers_read_are_refused_in_the_hubs_configuration(self):
+        c = Config()
+        c.OpenShellProvisioner.baseline_conflicts = {"mode": "reject_all"}
+        with pytest.raises(ConfigurationError, match=r"add '--OpenShellProvisioner\.baseline_conflicts=\.\.\.' to"):
+            hub.configure(c)
