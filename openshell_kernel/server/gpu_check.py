@@ -69,11 +69,12 @@ def _configuration(policy: str | None) -> Config:
 
 def _ask(manager: KernelManager) -> Result:
     printed: list[str] = []
+    complained: list[str] = []
 
     def collect(message: dict[str, Any]) -> None:
         content = message["content"]
-        if message["msg_type"] == "stream" and content["name"] == "stdout":
-            printed.append(content["text"])
+        if message["msg_type"] == "stream":
+            (printed if content["name"] == "stdout" else complained).append(content["text"])
 
     client = manager.client()
     client.start_channels()
@@ -81,6 +82,12 @@ def _ask(manager: KernelManager) -> Result:
         client.wait_for_ready(timeout=_READY_SECONDS)
         client.execute_interactive(_CELL, output_hook=collect, timeout=_CHECK_SECONDS)
         text = "".join(printed)
+        if "{" not in text:
+            complaint = " ".join("".join(complained).split())
+            raise LaunchError(
+                f"the kernel printed no result{complaint and f', but {complaint!r}'}; see that --kernel names "
+                f"an OpenShell GPU kernel, or try {_CELL} in a notebook"
+            )
         # What a driver library prints comes before.
         data = json.loads(text[text.index("{") :])
         return Result(**{**data, "steps": tuple(data["steps"])})
