@@ -200,7 +200,7 @@ def _path(argument: str) -> str:
     except ValueError as error:
         raise UsageError(f"%policy why: {str(error).lower()} in {argument.strip()!r}") from None
     if not words:
-        raise UsageError("%policy why needs a path, as in: %policy why ~/data")
+        raise UsageError("%policy why needs a path, as in: %policy why /srv/data")
     if len(words) > 1:
         raise UsageError(f'%policy why takes one path; quote one with spaces: %policy why "{argument.strip()}"')
     if "\0" in words[0]:

@@ -232,7 +232,9 @@ class _Composer:
             if name in entries:
                 line, column = self._position(entries[name].index)
                 problem = f"duplicate key, already set at line {line}, column {column}"
-                self._report(index, (*key, name), problem, "keep one of the two")
+                both = isinstance(node.value, dict) and isinstance(entries[name].node.value, dict)
+                remedy = "move what is in this one into that one" if both else "keep one of the two"
+                self._report(index, (*key, name), problem, remedy)
             else:
                 entries[name] = Entry(index=index, node=node)
         return self._collection(event, "map", key, entries, [entry.node for entry in entries.values()])

@@ -148,7 +148,10 @@ class Block(BaseModel):
             remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return _error(UNKNOWN_KEY, "unknown key", remedy)
         if kind == "missing":
-            return _error(MISSING_KEY, "a required key is missing", f"add `{error['loc'][-1]}: ...`")
+            missing = error["loc"][-1]
+            return _error(
+                MISSING_KEY, "a required key is missing", f"add `{missing}: {1 if missing == 'version' else '...'}`"
+            )
         if kind in _EXPECTED:
             expected, remedy = _EXPECTED[kind]
             return _error(INVALID_VALUE, f"must be {expected}, not {_show(error['input'])}", remedy)

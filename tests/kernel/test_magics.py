@@ -216,7 +216,7 @@ def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_all
         ("%policy show --jsn", "did you mean '--json'?"),
         ("%policy show --json --yaml", "one format at a time"),
         ("%policy env PATH", "takes no argument"),
-        ("%policy why", "needs a path"),
+        ("%policy why", "needs a path, as in: %policy why /srv/data"),
         ("%policy why a b", 'quote one with spaces: %policy why "a b"'),
         ("%policy why 'a", "no closing quotation"),
     ],

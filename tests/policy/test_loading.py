@@ -98,7 +98,7 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
         (
             "a missing key is reported at the mapping that lacks it",
             "# head\n\nlandlock: {}\n",
-            ["3:1: version: a required key is missing; add `version: ...`"],
+            ["3:1: version: a required key is missing; add `version: 1`"],
         ),
         (
             "an unknown key is reported at the key and not at its value",
@@ -113,7 +113,16 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
         (
             "a duplicate key is found at every level, whatever its quotes",
             "version: 1\nnetwork_policies: {a: {}, 'a': {}}\n",
-            ["2:27: network_policies.a: duplicate key, already set at line 2, column 20; keep one of the two"],
+            [
+                "2:27: network_policies.a: duplicate key, already set at line 2, column 20; move what is in this one into that one"
+            ],
+        ),
+        (
+            "a block that stands twice, as when advice is added at the end, is to be joined",
+            "version: 1\nfilesystem_policy:\n  read_only: [/usr]\nfilesystem_policy:\n  read_only: [/srv]\n",
+            [
+                "4:1: filesystem_policy: duplicate key, already set at line 2, column 1; move what is in this one into that one"
+            ],
         ),
         (
             "a merge key is an ordinary key",
