@@ -27,8 +27,9 @@ _DESCRIPTION = "Look after OpenShell GPU kernels: the policies that they may be 
 _TRUST_DESCRIPTION = f"""\
 A file {sources.NEARBY_NAME} in a notebook's folder, or above it up to the root folder of the Jupyter server, is the
 policy of that notebook's kernel, once you have trusted it. A notebook could have written the file itself: so it is
-trusted by its very content, and any change of it has to be trusted again. It does not count where the operator names
-one policy for every notebook, by {sources.VARIABLE} or the provisioner's trait `policy`."""
+trusted by its very content, and any change of it has to be trusted again. Where no server starts the kernel, as with
+jupyter execute, nbconvert and papermill, only the notebook's own folder is looked into. The file does not count where
+the operator names one policy for every notebook, by {sources.VARIABLE} or the provisioner's trait `policy`."""
 
 _TRUST_EPILOG = f"""\
 examples:
