@@ -33,7 +33,7 @@ from openshell_kernel.server.refusal_plan import refusal_plan
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from jupyter_client.connect import KernelConnectionInfo
     from jupyter_client.kernelspec import KernelSpec
@@ -48,6 +48,10 @@ _REPORT_SECONDS = 60.0
 _SOCKET_SECONDS = 10.0
 _POLL_SECONDS = 0.005
 _STOP_SECONDS = 5.0
+_GIVEN = frozenset({"kernel_id", "kernel_spec", "parent"})
+"""What Jupyter's KernelProvisionerFactory adds to the kernelspec's configuration."""
+
+_CONFIGURATION = "c.OpenShellProvisioner, in Jupyter's configuration"
 # Jupyter's launch arguments that the launcher itself is given otherwise.
 _OWN = ("cwd", "env")
 
@@ -116,19 +120,23 @@ class OpenShellProvisioner(LocalProvisioner):
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the traits and their values
-        """Check the kernelspec's configuration, which the base class would accept in silence.
+        """Check the kernelspec's and Jupyter's configuration: the base class only warns of a key that it does not know.
 
         Called by Jupyter's KernelProvisionerFactory with the keys of `metadata.kernel_provisioner.config`.
 
         Raises:
             ConfigurationError: an unknown key or a wrong value.
         """
+        own = set(kwargs) - _GIVEN
+        place = "kernel.json, metadata.kernel_provisioner.config" if own else _CONFIGURATION
         try:
-            self._check(kwargs)
+            self._check(own)
             super().__init__(**kwargs)
+            place = _CONFIGURATION
+            self._check(self.config.get("OpenShellProvisioner", {}))
         except (ConfigurationError, TraitError) as error:
             forget_failed_start(kwargs.get("parent"), kwargs.get("kernel_id"))
-            raise ConfigurationError(f"kernel.json, metadata.kernel_provisioner.config: {error}") from None
+            raise ConfigurationError(f"{place}: {error}") from None
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
         self._private: PrivateFolder | None = None
@@ -231,9 +239,9 @@ class OpenShellProvisioner(LocalProvisioner):
         )
 
     @classmethod
-    def _check(cls, configuration: Mapping[str, object]) -> None:
+    def _check(cls, keys: Iterable[str]) -> None:
         known = set(cls.class_traits(config=True))
-        unknown = sorted(set(configuration) - known - {"kernel_id", "kernel_spec", "parent"})
+        unknown = sorted(set(keys) - known)
         if unknown:
             raise ConfigurationError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(known - {'log'}))}")
 

@@ -14,6 +14,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 from support import kernels
+from traitlets.config import Config
 
 from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
 
@@ -197,6 +198,20 @@ def test_an_unknown_key_in_the_kernelspecs_configuration_is_refused(user):
     manager = KernelManager(kernel_name="openshell-gpu")
     manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"polcy": "/etc/x.yaml"}
     with pytest.raises(ConfigurationError, match="unknown key 'polcy'"):
+        manager.start_kernel(cwd=str(user / "notebooks"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("polcy", "/etc/x.yaml", "unknown key 'polcy'; the keys are"),
+        ("home", "temporary", "'home' trait .* not the str"),
+    ],
+)
+def test_a_mistake_in_jupyters_configuration_is_refused_and_told_to_be_there(user, key, value, words):
+    """Traitlets only warns of a key that it does not know: what an operator has pinned would not be."""
+    manager = KernelManager(kernel_name="openshell-gpu", config=Config({"OpenShellProvisioner": {key: value}}))
+    with pytest.raises(ConfigurationError, match=rf"^c\.OpenShellProvisioner, in Jupyter's configuration: .*{words}"):
         manager.start_kernel(cwd=str(user / "notebooks"))
 
 
