@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openshell_kernel
 from openshell_kernel.errors import OpenShellError, PolicyError
 from openshell_kernel.policy import baseline, sources, trust
 from openshell_kernel.policy.effective import GpuSelection, Hardware
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jupyter openshell", formatter_class=raw, description=_DESCRIPTION, epilog=_EPILOG
     )
+    parser.add_argument("--version", action="version", version=f"openshell_kernel {openshell_kernel.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     trusting = commands.add_parser("trust", help="trust policies as they are now, or list what is trusted", **shared)
     what = trusting.add_mutually_exclusive_group(required=True)

@@ -198,6 +198,10 @@ def test_a_policy_that_no_kernel_starts_with_where_there_is_a_gpu_is_warned_of(c
     assert "lists /proc, which the gpu baseline wants read-write" in done.stdout
 
 
+def test_the_version_is_told(cli):
+    assert cli("--version").stdout == f"openshell_kernel {metadata.version('openshell-kernel')}\n"
+
+
 def test_who_holds_which_gpu_is_printed_for_people_and_for_programs(cli, tmp_path):
     done = cli("gpus", "--claims", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -165,7 +165,7 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
             "policy": snapshot.effective.source,
             "gpus": summary,
             "given": snapshot.effective.selection.granted,
-            "ok": all(step.ok for step in steps),
+            "ok": bool(steps) and all(step.ok for step in steps),
             "steps": [dataclasses.asdict(step) for step in steps],
         }
         print(json.dumps(data, indent=2))  # noqa: T201
@@ -177,8 +177,6 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
 
 
 def _why(argument: str) -> None:
-    import pwd  # noqa: PLC0415
-
     path = _path(argument)
     snapshot = _snapshot()
     if snapshot is None:
@@ -187,9 +185,18 @@ def _why(argument: str) -> None:
     from openshell_kernel.kernel import permissions, render_text  # noqa: PLC0415
     from openshell_kernel.policy.explain import why  # noqa: PLC0415
 
-    homes = {account.pw_dir for account in pwd.getpwall()}
-    verdicts = permissions.annotate(why(snapshot.effective, path, homes=homes))
+    verdicts = permissions.annotate(why(snapshot.effective, path, home=_account_home()))
     print(render_text.render_why(snapshot, verdicts), end="")  # noqa: T201
+
+
+def _account_home() -> str:
+    """Return the home directory of this account, which HOME does not name; empty where it has none."""
+    import pwd  # noqa: PLC0415
+
+    try:
+        return os.path.realpath(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return ""
 
 
 def _path(argument: str) -> str:

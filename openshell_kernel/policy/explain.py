@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from openshell_kernel.policy.effective import Access, EffectivePolicy, Origin, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
 
 class Kind(str, Enum):
@@ -126,14 +126,14 @@ def why(
     effective: EffectivePolicy,
     path: str,
     *,
-    homes: Collection[str] = (),
+    home: str = "",
     resolve: Callable[[str], str] = os.path.realpath,
     kind: Callable[[str], Kind | None] = kind_of,
 ) -> tuple[Verdict, ...]:
     """Say for reading, writing and executing whether the policy allows it at an absolute path, and why.
 
-    A path where nothing is yet is judged by the nearest folder above it that exists. `homes` are people's home
-    directories: nobody is told to make a whole one writable for a single file in it.
+    A path where nothing is yet is judged by the nearest folder above it that exists. `home` is the account's
+    home directory: nobody is told to make a whole one writable for a single file in it.
     """
     real = resolve(path)
     found = kind(real)
@@ -158,7 +158,7 @@ def why(
                 kind=found,
                 allowed=allowed,
                 rule=rule,
-                remedy=None if allowed else _remedy(effective, action, real, found, judged, homes=homes),
+                remedy=None if allowed else _remedy(effective, action, real, found, judged, home=home),
                 notes=tuple(_notes(effective, action, real, found, judged, allowed=allowed, rule=rule)),
             )
         )
@@ -192,7 +192,7 @@ def _beneath(path: str, folder: str) -> bool:
 
 
 def _remedy(
-    effective: EffectivePolicy, action: Action, real: str, kind: Kind | None, judged: str, *, homes: Collection[str]
+    effective: EffectivePolicy, action: Action, real: str, kind: Kind | None, judged: str, *, home: str
 ) -> Remedy | None:
     if action is Action.EXECUTE and (kind in (Kind.DEVICE, Kind.OTHER) or real == "/proc" or _beneath(real, "/proc")):
         return None
@@ -201,9 +201,7 @@ def _remedy(
     if real == "/proc" or _beneath(real, "/proc"):
         target = "/proc"
         advice = "Only the whole of /proc covers new processes and threads."
-    elif (
-        kind is None and action is Action.WRITE and (os.path.dirname(real) == "/" or os.path.dirname(real) not in homes)
-    ):
+    elif kind is None and action is Action.WRITE and os.path.dirname(real) != home:
         target = os.path.dirname(real)
         if target != judged:
             advice = f"Make the folder {printable(target)} first: a rule needs something to bind to."

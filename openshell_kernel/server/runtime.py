@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.private import PrivateFolder
 
-_WORKDIR_REMEDY = "keep the notebook in a folder of its own, or list this one in filesystem_policy.read_write"
+_OWN_FOLDER = "keep the notebook in a folder of its own"
+_WORKDIR_REMEDY = f"{_OWN_FOLDER}, or list this one in filesystem_policy.read_write"
 SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
 
 
@@ -57,6 +58,8 @@ def runtime(
     libraries, refused_libraries = judge(_libraries(interpreter, values), tops=(root or workdir, home))
     certificates, refused_certificates = judge(_certificates(values), tops=(root or workdir, home))
     refusal = linked or places.refuse_writing(workdir, protected, home=home)
+    # Nobody is told to list a whole home directory.
+    remedy = _OWN_FOLDER if places.refuse_reading(workdir, home=home) else _WORKDIR_REMEDY
     return Runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
@@ -68,7 +71,7 @@ def runtime(
             *baseline.SYSTEM,
         ),
         workdir=workdir,
-        workdir_refusal=f"{refusal}; {_WORKDIR_REMEDY}" if refusal else "",
+        workdir_refusal=f"{refusal}; {remedy}" if refusal else "",
         identity_applied=identity_applied,
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),

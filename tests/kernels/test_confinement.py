@@ -170,6 +170,7 @@ def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_s
         assert kernel.run("open('.ssh/id_ed25519')").error.startswith("PermissionError")
         shown = " ".join(kernel.run("%policy show").text.split())
         assert "is your home directory; keep the notebook in a folder of its own" in shown
+        assert "list this one" not in shown
 
 
 def test_python_can_read_the_sitecustomize_that_it_imports(kernel):

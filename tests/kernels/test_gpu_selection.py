@@ -138,7 +138,7 @@ def test_a_refused_control_node_is_named(checked):
 
 def test_with_a_policy_of_no_gpus_there_is_nothing_to_check(checked):
     told = checked("jupyter: {gpu: {request: none}}")
-    assert (told["json"]["given"], told["json"]["steps"]) == (False, [])
+    assert (told["json"]["given"], told["json"]["ok"], told["json"]["steps"]) == (False, False, [])
     assert "given no GPU" in told["text"]
     assert told["command"]["status"] == 3
     assert "request: none" in told["command"]["text"]

@@ -25,9 +25,9 @@ READ_WRITE = Access.READ_WRITE
 FILE_READ = ("execute", "read_file")
 
 
-def ask(policy, path, tree, links=None, homes=()):
+def ask(policy, path, tree, links=None, home=""):
     """Explain a path in a made-up tree: a dict of path to kind."""
-    verdicts = why(policy, path, homes=homes, resolve=lambda p: (links or {}).get(p, p), kind=tree.get)
+    verdicts = why(policy, path, home=home, resolve=lambda p: (links or {}).get(p, p), kind=tree.get)
     return {verdict.action: verdict for verdict in verdicts}
 
 
@@ -155,13 +155,11 @@ def test_a_new_file_needs_its_folder_which_has_to_exist():
 
 def test_nobody_is_told_to_make_a_whole_home_directory_writable_for_a_file_in_it():
     tree = {**TREE, "/home/ada": Kind.DIRECTORY}
-    homes = ("/home/ada", "/")
-    remedy = ask(effective(), "/home/ada/new.csv", tree, homes=homes)[Action.WRITE].remedy
+    remedy = ask(effective(), "/home/ada/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
     assert remedy.yaml.endswith("read_write:\n    - /home/ada/new.csv")
     assert "Make it before the kernel starts" in remedy.advice
-    remedy = ask(effective(), "/home/ada/out/new.csv", tree, homes=homes)[Action.WRITE].remedy
+    remedy = ask(effective(), "/home/ada/out/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
     assert remedy.yaml.endswith("    - /home/ada/out")
-    assert ask(effective(), "/new.csv", tree, homes=homes)[Action.WRITE].remedy is None
 
 
 def test_nobody_is_told_to_make_the_root_folder_writable():
