@@ -60,6 +60,14 @@ class Tree:
         except OSError:
             return ""
 
+    def link(self, path: str) -> str | None:
+        """Return where a symbolic link leads, by its text alone; None where there is no link."""
+        try:
+            target = os.readlink(self._real(path))
+        except OSError:
+            return None
+        return os.path.normpath(os.path.join(os.path.dirname(path), target))
+
     def status(self, path: str) -> os.stat_result | None:
         """Return what stat(2) says of a path, or None."""
         try:

@@ -172,6 +172,33 @@ def test_the_folder_of_mps_is_where_the_server_says_if_a_daemon_made_it(tmp_path
     assert mps.folder(Tree(tmp_path), "/run/mps/") == ("/run/mps",)
 
 
+def test_the_topology_is_read_where_links_of_sysfs_lead(tmp_path):
+    azure = "LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00"
+    for link, target in {
+        "bus/pci/devices/0000:01:00.0": "pci0000:00/0000:00:01.0/0000:01:00.0",
+        "bus/pci/devices/0001:00:00.0": f"{azure}/47505500-0001/pci0001:00/0001:00:00.0",
+        "bus/pci/devices/0002:00:00.0": f"{azure}/47505500-0002/pci0002:00/0002:00:00.0",
+        "class/net/ib0": f"{azure}/47505500-0002/pci0002:00/0002:00:00.0/net/ib0",
+        "class/net/eth0": f"{azure}/000d3a00-0003/net/eth0",
+        "class/net/lo": "virtual/net/lo",
+        "class/net/docker0": "virtual/net/docker0",
+        "class/net/eth1": "pci0000:00/0000:00:01.0/virtio2/net/eth1",
+    }.items():
+        (tmp_path / "sys/devices" / target).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys" / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys" / link).symlink_to("../" * link.count("/") + f"devices/{target}")
+    # What is no link, or leads elsewhere, tells of no device.
+    (tmp_path / "sys/class/net/bonding_masters").touch()
+    (tmp_path / "sys/class/net/odd").symlink_to("../../../etc/net/odd")
+    assert topology.folders(Tree(tmp_path)) == (
+        "/sys/devices/pci0000:00",
+        f"/sys/devices/{azure}/47505500-0001/pci0001:00",
+        f"/sys/devices/{azure}/47505500-0002/pci0002:00",
+        "/sys/devices/virtual/net",
+        f"/sys/devices/{azure}/000d3a00-0003/net",
+    )
+
+
 def machine(root, *names):
     for name in names:
         (root / "dev" / name).parent.mkdir(parents=True, exist_ok=True)

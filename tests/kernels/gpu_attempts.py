@@ -7,7 +7,7 @@ import sys
 from support import kernels
 
 ATTEMPTS = """
-import errno, fcntl, json, os, subprocess, sys, termios, threading
+import errno, fcntl, glob, json, os, subprocess, sys, termios, threading
 
 def attempt(function):
     try:
@@ -26,6 +26,10 @@ def comm():
     with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as stream:
         stream.write("renamed")
 
+def read(path):
+    with open(path, "rb") as stream:
+        stream.read()
+
 def in_thread(function):
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(attempt(function)))
@@ -41,12 +45,14 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno])
 '''
+sysfs = [*glob.glob("/sys/class/net/*/mtu"), *glob.glob("/sys/bus/pci/devices/*/vendor")]
 nodes = ["nvidiactl", "nvidia0", "nvidia3", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"]
 print(json.dumps({
     "nodes": {name: attempt(lambda: node("/dev/" + name)) for name in nodes},
     "comm": attempt(comm),
     "comm in a thread": in_thread(comm),
     "comm in a child": subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True).stdout.strip(),
+    "sysfs": {path: attempt(lambda: read(path)) for path in sysfs},
     "create in proc": attempt(lambda: open("/proc/new", "x")),
 }))
 """

@@ -77,6 +77,7 @@ def test_two_gpus_are_granted_and_proc_is_promoted_whatever_the_policys_source(
     assert seen["nodes"] == dict.fromkeys(NODES, REACHED)
     assert (seen["comm"], seen["comm in a thread"], seen["comm in a child"]) == ("ok", "ok", "ok")
     assert seen["create in proc"] in ("ENOENT", "EACCES")
+    assert set(seen["sysfs"].values()) == {"ok"}
     effective = seen["snapshot"]["effective"]
     assert [(gpu["minor"], gpu["uuid"]) for gpu in effective["hardware"]["gpus"]] == [
         (0, "GPU-00000000-0000-0000-0000-000000000000"),
@@ -101,6 +102,7 @@ def test_without_a_gpu_proc_stays_read_only(outcome):
     seen = outcome(gpus=False)
     assert set(seen["nodes"].values()) <= {"ENOENT", "EACCES"}
     assert (seen["comm"], seen["comm in a thread"], seen["comm in a child"]) == ("EACCES", "EACCES", "EACCES")
+    assert seen["sysfs"] == {}
     assert rules(seen)["/proc"]["access"] == "read_only"
     assert seen["snapshot"]["effective"]["promotions"] == []
 
