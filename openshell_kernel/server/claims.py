@@ -1,9 +1,9 @@
 """Who holds which GPU of this machine: records of running kernels, and a lock under which they are chosen.
 
-A record is a file that its kernel's server, or janitor, keeps locked for as long as the kernel runs. The operating
-system drops the lock with whoever held it, however that ended: a crash strands no GPU. The lock is a write lock of
-the open file description (fcntl(2), F_OFD_SETLK). Only who may write a record can take one, so that a sandbox, which
-may read the records to show them, cannot feign a claim.
+A record is a file that its kernel's server and janitor keep locked for as long as the kernel runs. The operating
+system drops the lock with the last of them, however they ended: a crash strands no GPU, and frees none that is in use.
+The lock is a write lock of the open file description (fcntl(2), F_OFD_SETLK). Only who may write a record can take one,
+so that a sandbox, which may read the records to show them, cannot feign a claim.
 
 Each user has a folder of records, so that nobody can change another's. A notebook can change the modes of its own
 user's files, as Landlock does not restrict chmod: it can hide its user's claims from other users until a kernel of its
@@ -24,6 +24,8 @@ import secrets
 import select
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -34,7 +36,7 @@ from openshell_kernel.errors import ConfigurationError, LaunchError, SnapshotErr
 from openshell_kernel.policy.effective import Holder, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
@@ -99,6 +101,30 @@ class Claim:
         except OSError:
             return
         threading.Thread(target=self._wait, args=(pidfd, mark), name="openshell-claim", daemon=True).start()
+
+    def entrust(self, pid: int, environment: Mapping[str, str]) -> None:
+        """Have a janitor keep the claim as well until a process ends, which may go on when this one is killed.
+
+        `release` ends it all the same. Where processes cannot be watched, or none can be started, nobody does.
+        """
+        with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            closing.callback(os.close, pidfd)
+            with self._lock:
+                lock = self.descriptor()
+            closing.callback(os.close, lock)
+            janitor = subprocess.Popen(
+                [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(pidfd)],
+                cwd="/",
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(pidfd, lock),
+                # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
+                start_new_session=True,
+            )
+            threading.Thread(target=janitor.wait, name="openshell-janitor", daemon=True).start()
 
     def unfollow(self) -> None:
         """Keep the claim although the process ends: whoever ends it decides."""

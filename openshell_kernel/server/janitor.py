@@ -1,9 +1,10 @@
-"""The process that removes what a kernel leaves behind when it has ended, where no provisioner does.
+"""The process that waits for the end of a kernel, which may go on without the server that started it.
 
-That is its private folder, and the record of the GPUs that it held, which this process keeps locked until then.
+It keeps the record of the GPUs that the kernel holds locked until then, and removes what a kernel leaves behind where
+no provisioner does: that record, and its private folder.
 
-Started by `openshell_kernel.server.standalone` as a program of its own, so that it does not keep, for as long as the
-kernel lives, the environment that the kernel must not see.
+A program of its own, so that it does not keep, for as long as the kernel lives, the environment that the kernel must
+not see.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import sys
 from openshell_kernel.server.trees import remove_tree
 
 
-def main(pidfd: int, path: str) -> None:
-    """Wait for the end of a process, then remove the folder or file."""
+def main(pidfd: int, path: str | None = None) -> None:
+    """Wait for the end of a process, then remove the folder or file, if one is given."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll()
+    if path is None:
+        return
     if os.path.isdir(path):
         remove_tree(path)
     else:
@@ -29,4 +32,4 @@ def main(pidfd: int, path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -304,8 +304,13 @@ class OpenShellProvisioner(LocalProvisioner):
             if planned.claim is not self._claim:
                 self._release_gpus()
                 self._claim = planned.claim
+            claim = self._claim
+            # Beside the launcher's work, which takes longer.
+            entrusting = None if claim is None else in_thread(claim.entrust, cast("int", self.pid), trusted)
             self._log_decisions(planned.effective)
             self._log_outcome(planned.effective, await self._carry_out(planned, channel))
+            if entrusting is not None:
+                await entrusting
         self.cwd = self._loaded.workdir
         if self.transport == "ipc":
             await self._listening()

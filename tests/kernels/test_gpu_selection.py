@@ -80,6 +80,11 @@ def test_kernels_that_count_get_disjoint_gpus_for_as_long_as_they_run(shared):
     assert shared["left"] == []
 
 
+def test_a_kernel_that_goes_on_without_its_server_holds_its_gpus_until_it_ends(on_machine, user):
+    told = on_machine("gpu_orphan.py", str(user / "notebooks"), policy(user, "jupyter: {gpu: {count: 2}}"))
+    assert told == {"served": ["GPU-0000", "GPU-0001"], "orphaned": ["GPU-0000", "GPU-0001"], "runs on": True}
+
+
 def policy(user, text):
     path = user / "policy.yaml"
     path.write_text(f"version: 1\n{text}\n")

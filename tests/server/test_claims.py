@@ -250,6 +250,29 @@ def test_a_child_that_outlives_a_killed_server_strands_no_gpu(folder, registry):
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def test_a_kernel_that_outlives_a_killed_server_keeps_its_gpus_and_no_longer(folder, registry):
+    script = HOLD.replace('print("held", flush=True)', 'claim.entrust(int(sys.argv[3]), {})\nprint("held", flush=True)')
+    with subprocess.Popen(["sleep", "600"]) as kernel:
+        with subprocess.Popen(
+            [sys.executable, "-c", script, folder, "GPU-a", str(kernel.pid)], stdout=subprocess.PIPE, text=True
+        ) as server:
+            assert server.stdout.readline() == "held\n"
+            server.kill()
+        assert held(registry) == ["GPU-a"]
+        kernel.kill()
+        eventually(lambda: held(registry) == [], "the claim's end")
+
+
+def test_what_is_released_is_free_although_the_process_goes_on(registry):
+    with subprocess.Popen(["sleep", "600"]) as kernel:
+        holding = claim(registry, "GPU-a")
+        holding.entrust(kernel.pid, {})
+        holding.release()
+        assert held(registry) == []
+        claim(registry, "GPU-a").release()
+        kernel.kill()
+
+
 def test_whose_a_claim_is_the_file_system_tells(registry):
     holding = claim(registry, "GPU-a")
     fd = holding.descriptor()
