@@ -48,6 +48,9 @@ _CUDA_HINTS = {
 
 def main(argv: Sequence[str]) -> int:
     """Try everything; later steps do not depend on earlier ones unless they must."""
+    # Driver libraries print warnings: those must not get between the steps.
+    sys.stdout = open(os.dup(1), "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    os.dup2(2, 1)
     expected = None if argv[0] == "-" else int(argv[0])
     _try("NVML starts", _nvml)
     _try("a thread's name is written in /proc", _comm)

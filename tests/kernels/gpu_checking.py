@@ -22,7 +22,7 @@ def main():
     with kernels.started(cwd=notebooks) as kernel:
         told = {
             "text": kernel.run("%policy gpus --check").text,
-            "json": json.loads(kernel.run("%policy gpus --check --json").text),
+            "json": kernel.json("%policy gpus --check --json"),
             "show": kernel.run("%policy show").text,
         }
         kernel.run(PLANT)

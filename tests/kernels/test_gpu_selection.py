@@ -123,6 +123,13 @@ def test_the_check_adds_vectors_on_each_gpu_that_was_given_and_on_no_other(check
     assert "2 of 4 GPUs given" in told["show"]
 
 
+def test_what_the_drivers_library_prints_does_not_get_into_the_check(checked):
+    told = checked("jupyter: {gpu: {devices: [0]}}", gpus=(*FOUR, "print nvmlInitWithFlags"))
+    assert failed(told) == {}
+    assert told["text"].endswith("CUDA works here.\n")
+    assert told["command"]["status"] == 0
+
+
 def test_without_the_promotion_of_proc_the_check_names_the_rule_that_is_missing(checked):
     told = checked(
         "filesystem_policy: {read_only: [/usr, /proc]}\njupyter: {baseline_conflicts: {allow_promotion: []}}"

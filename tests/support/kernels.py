@@ -1,6 +1,7 @@
 """Real kernels through jupyter_client: start one, run cells, and see what is left when it is gone."""
 
 import contextlib
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Kernel:
         reply = self.client.execute_interactive(code, output_hook=hook, timeout=SECONDS, stop_on_error=False)
         assert reply["content"]["status"] != "aborted"
         return output
+
+    def json(self, code):
+        """Run what prints JSON, whatever a library prints besides."""
+        text = self.run(code).text
+        return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
 
     def value(self, expression):
         """Evaluate an expression in the kernel; it must succeed."""
