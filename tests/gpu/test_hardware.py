@@ -20,8 +20,10 @@ from support import gpu_results, kernels
 
 from openshell_kernel.gpu import discovery
 from openshell_kernel.gpu.inventory import Status
+from openshell_kernel.sandbox import landlock
 
 EXPECTED = "OPENSHELL_EXPECT_GPU"
+PATIENCE = 200  # seconds: frameworks are large, compile at their first use, and may come from a slow disk
 PROBE = (sys.executable, "-I", "-m", "openshell_kernel.kernel.gpu_probe", "-")
 
 TORCH = """
@@ -100,8 +102,15 @@ def results(gpus):
         gpu_results.add(Path(target), f"Tests on {machine}", seen)
 
 
+@pytest.fixture(scope="session")
+def _landlock():
+    support = landlock.probe()
+    if support.abi is None:
+        lacking(f"this machine has no Landlock: {support.cause}")
+
+
 @pytest.fixture
-def kernel(gpus, landlock_abi, tmp_path):
+def kernel(gpus, _landlock, landlock_abi, tmp_path):
     """Return a function that starts a confined kernel under a policy, as a context manager."""
 
     def start(text="version: 1\n"):
@@ -117,11 +126,11 @@ def kernel(gpus, landlock_abi, tmp_path):
 
 
 def check(running):
-    return json.loads(running.run("%policy gpus --check --json").text)
+    return running.json("%policy gpus --check --json", PATIENCE)
 
 
 def test_cuda_starts_and_adds_vectors_inside_as_it_does_outside(kernel, results):
-    outside = subprocess.run(PROBE, capture_output=True, text=True, timeout=300)
+    outside = subprocess.run(PROBE, capture_output=True, text=True, timeout=PATIENCE)
     steps = [json.loads(line) for line in outside.stdout.splitlines()]
     assert [step for step in steps if not step["ok"]] == [], "CUDA does not even work outside of the sandbox"
     with kernel() as running:
@@ -135,7 +144,7 @@ def test_a_framework_does_real_work_inside(kernel, results, package):
     if importlib.util.find_spec(package) is None:
         lacking(f"the package {package} is not installed")
     with kernel() as running:
-        output = running.run(FRAMEWORKS[package])
+        output = running.run(FRAMEWORKS[package], PATIENCE)
     results[f"{package} inside"] = output.error or output.text.strip().splitlines()[-1]
     assert output.error == ""
 

@@ -388,3 +388,12 @@ def test_the_suite_for_machines_with_a_gpu_runs_as_far_as_the_stand_ins_allow(on
     recorded = page.read_text()
     assert "NVIDIA H100 80GB HBM3, driver 570.86.15, Linux" in recorded
     assert "cuInit with /proc read-only, driver 570.86.15 | breaks: cuInit returned 304" in recorded
+
+
+def test_on_a_machine_that_is_expected_to_have_a_gpu_the_suite_fails_without_landlock(on_machine):
+    suite = str(TESTS / "kernels" / "gpu_suite.py")
+    without = TESTS / "support" / "without_landlock.py"
+    outcomes = on_machine(without, "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="1")
+    assert set(outcomes.values()) == {"failed"}
+    outcomes = on_machine(without, "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="")
+    assert set(outcomes.values()) == {"skipped"}

@@ -32,7 +32,7 @@ class Kernel:
     def pid(self):
         return self.manager.provisioner.pid
 
-    def run(self, code):
+    def run(self, code, seconds=SECONDS):
         output = Output()
 
         def hook(message):
@@ -46,13 +46,13 @@ class Kernel:
                 output.text += content["data"].get("text/plain", "")
 
         # After an error a kernel aborts what else it finds waiting, and the next cell may come that early.
-        reply = self.client.execute_interactive(code, output_hook=hook, timeout=SECONDS, stop_on_error=False)
+        reply = self.client.execute_interactive(code, output_hook=hook, timeout=seconds, stop_on_error=False)
         assert reply["content"]["status"] != "aborted"
         return output
 
-    def json(self, code):
+    def json(self, code, seconds=SECONDS):
         """Run what prints JSON, whatever a library prints besides."""
-        text = self.run(code).text
+        text = self.run(code, seconds).text
         return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
 
     def value(self, expression):
