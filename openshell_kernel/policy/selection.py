@@ -24,6 +24,7 @@ _NUMBERED = re.compile(r"/dev/nvidia[0-9]+")
 _SHARED = re.compile(r"/dev/(dxg|nvmap|nvhost-.*|nvgpu/.*|host1x-fence)")
 _PCI = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 _NOTHING = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES holds where no GPU is meant
+_UVM = "/dev/nvidia-uvm"
 _OK = "ok"
 _SHORTEST_UUID = 5  # "GPU-" and a digit: like CUDA, we take the beginning of a UUID that fits one GPU
 
@@ -129,6 +130,11 @@ class _Choice:
         granted = bool(chosen) or unmapped
         if unmapped:
             nodes = tuple(node for node in self._hardware.nodes if _NUMBERED.fullmatch(node))
+        if nodes and not self._is_shared and _UVM not in self._hardware.nodes:
+            self._notices.append(
+                f"{_UVM} is missing, without which CUDA does not start, and nothing in the sandbox could make it: run "
+                "nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
+            )
         extras = tuple(self._extras(chosen, everything=unmapped)) if granted else ()
         return GpuSelection(
             request=self._request.request,

@@ -286,6 +286,13 @@ def test_a_device_that_does_not_exist_stops_the_start_and_the_message_names_what
     assert "GPU 0 (NVIDIA H100 80GB HBM3, GPU-0000, 0000:63:00.0)" in refused["error"]
 
 
+def test_without_the_node_that_cuda_needs_besides_the_kernel_says_so_at_its_start(started):
+    told, whole = started(AUTO, tried=ALL, nodes=["nvidiactl", *ALL])[0], started(AUTO, tried=ALL)[0]
+    assert told["nodes"] == ALL
+    assert "/dev/nvidia-uvm is missing" in told["show"]
+    assert "/dev/nvidia-uvm is missing" not in whole["show"]
+
+
 def test_the_servers_own_variable_bounds_what_is_given(started):
     (bounded,) = started(AUTO, tried=ALL, CUDA_VISIBLE_DEVICES="1")
     assert bounded["nodes"] == {**dict.fromkeys(ALL, "EACCES"), "nvidia2": REACHED}

@@ -170,6 +170,21 @@ def test_a_gpu_whose_node_is_missing_is_left_out():
     assert "/dev/nvidia1 is missing" in refusal(found, request="required", devices=[1])
 
 
+@pytest.mark.parametrize(
+    ("hardware", "told"),
+    [
+        (dataclasses.replace(machine(gpu(0)), nodes=("/dev/nvidia0", "/dev/nvidiactl")), True),
+        (Hardware(status="error", detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl")), True),
+        (machine(gpu(0)), False),
+        (Hardware(status="ok", detail="", present=True, gpus=(gpu(0),), nodes=("/dev/nvmap",)), False),
+    ],
+    ids=["a GPU", "nodes of which NVML does not tell", "a GPU with all nodes", "Jetson, where there is none"],
+)
+def test_a_node_that_cuda_needs_and_no_sandbox_could_make_is_missed(hardware, told):
+    assert any("run nvidia-modprobe -u" in notice for notice in chosen(hardware).notices) == told
+    assert chosen(hardware, request="none").notices == ()
+
+
 def test_where_minors_are_not_told_all_nodes_are_given_but_for_a_named_gpu():
     found = machine(dataclasses.replace(gpu(0), minor=None), nodes=("/dev/nvidia0", "/dev/nvidia1"))
     assert chosen(found).nodes == ("/dev/nvidia0", "/dev/nvidia1")
