@@ -36,6 +36,8 @@ _ALLOWED = (
     *("CUDA_*", "CUDNN_*", "CUBLAS_*", "NVIDIA_*", "NCCL_*", "TORCH_CUDA_ARCH_LIST", "PYTORCH_ALLOC_CONF"),
     *("PYTORCH_CUDA_ALLOC_CONF", "XLA_FLAGS", "XLA_PYTHON_CLIENT_*", "TF_CPP_MIN_LOG_LEVEL"),
     *("TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),
+    # What compiles at run time, as Triton and PyTorch do, and where they find it. Not TRITON_CACHE_DIR and the like.
+    *("CC", "CXX", "TRITON_*_PATH"),
     # How many threads to compute with.
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "GOTO_*", "BLIS_*", "VECLIB_MAXIMUM_THREADS"),
     *("NUMEXPR_*", "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "TBB_*", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS"),

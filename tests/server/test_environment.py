@@ -45,6 +45,7 @@ def composed(server, *, kernelspec=(), selected=None, policy=None, operator=None
         *("PATH", "LANG", "LC_ALL", "TZ", "TERM", "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES"),
         *("NVIDIA_VISIBLE_DEVICES", "NCCL_DEBUG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
         *("NUMEXPR_MAX_THREADS", "JPY_SESSION_NAME", "JPY_PARENT_PID", "MPLBACKEND", "SSL_CERT_FILE", "HTTPS_PROXY"),
+        *("TRITON_PTXAS_PATH", "TRITON_LIBCUDA_PATH", "CC", "CXX"),
     ],
 )  # fmt: skip
 def test_what_every_kernel_needs_passes(name):
