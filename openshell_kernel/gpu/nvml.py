@@ -129,13 +129,13 @@ class _Conversation:
             pci_address=self._try(subject, lambda: pci_address(nvml.nvmlDeviceGetPciInfo(handle).busId)),
             mig=mig == _MIG_ENABLED,
             mig_devices=tuple(
-                self._mig_device(subject, number, device) for number, device in enumerate(self._mig_handles(handle))
+                self._mig_device(subject, number, device) for number, device in self._mig_handles(handle)
             ),
         )
         return dataclasses.replace(gpu, fault=self._troubles.get(subject))
 
-    def _mig_handles(self, handle: Any) -> list[Any]:  # noqa: ANN401 - pynvml has no types
-        """Return the handles of a GPU's MIG devices. Their indices have gaps where instances were removed."""
+    def _mig_handles(self, handle: Any) -> list[tuple[int, Any]]:  # noqa: ANN401 - pynvml has no types
+        """Return a GPU's MIG devices with their indices, which have gaps where instances were removed."""
         nvml = self._nvml
         found = []
         try:
@@ -146,7 +146,7 @@ class _Conversation:
             return []
         for index in range(most):
             with contextlib.suppress(nvml.NVMLError):
-                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+                found.append((index, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)))
         return found
 
     def _mig_device(self, subject: str, index: int, handle: Any) -> MigDevice:  # noqa: ANN401 - pynvml has no types

@@ -5,6 +5,7 @@
  *   cuda 13000                  what CUDA's version is
  *   gpu minor=3 uuid=GPU-x memory=1024 used=0 busy=0 pci=00000000:65:00.0 mig=1 name=the rest of the line
  *   mig gi=1 ci=0 uuid=MIG-x memory=1024 name=the rest of the line    one MIG device of the GPU above
+ *   free                        the next MIG device does not get the next index
  *   count 3                     what is counted, however many GPUs follow
  *   fail FUNCTION CODE [INDEX]  a call returns an error, for one GPU or for all
  *   hang FUNCTION               a call never returns
@@ -106,6 +107,19 @@ static void add_mig_device(const char *line)
         }
 }
 
+/* Leave an index free, as where a MIG device was removed. */
+static struct gpu gap;
+
+static void add_gap(void)
+{
+    struct gpu *parent = &gpus[present - 1];
+    for (int i = 0; i < MOST_MIG; i++)
+        if (!parent->parts[i]) {
+            parent->parts[i] = &gap;
+            break;
+        }
+}
+
 /* Do what the directives say of a function and a GPU; return its error code. */
 static int called(const char *function, const struct gpu *gpu)
 {
@@ -168,6 +182,8 @@ int nvmlInitWithFlags(unsigned flags)
             add_gpu(line);
         if (!strncmp(line, "mig ", 4) && present)
             add_mig_device(line);
+        if (!strncmp(line, "free", 4) && present)
+            add_gap();
     }
     fclose(file);
     counted = count < 0 ? present : (unsigned)count;
@@ -263,7 +279,7 @@ int nvmlDeviceGetMaxMigDeviceCount(struct gpu *gpu, unsigned *value)
 
 int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *gpu, unsigned index, struct gpu **value)
 {
-    if (index >= MOST_MIG || !gpu->parts[index])
+    if (index >= MOST_MIG || !gpu->parts[index] || gpu->parts[index] == &gap)
         return NOT_FOUND;
     *value = gpu->parts[index];
     return called(__func__, gpu);

@@ -383,6 +383,12 @@ def test_mig_devices_are_told_with_their_instances(library, root):
     )
 
 
+def test_a_mig_device_has_the_index_that_nvml_gives_it_although_others_were_removed(library, root):
+    gpus = (fake.gpu(0, mig=True), "free", fake.mig_device(1, uuid="MIG-a"), "free", fake.mig_device(2, uuid="MIG-b"))
+    (divided,) = discover(library, root, *gpus).gpus
+    assert [(device.index, device.uuid) for device in divided.mig_devices] == [(1, "MIG-a"), (3, "MIG-b")]
+
+
 def test_a_change_of_mig_instances_is_looked_at_again(library, root):
     cache = discovery.Cache()
     assert discover(library, root, *MIG_GPU[:2], cache=cache).gpus[0].mig_devices[1:] == ()
