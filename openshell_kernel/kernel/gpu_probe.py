@@ -33,9 +33,14 @@ _NVML_HINTS = {
     18: "library and driver differ in their versions: restart the machine",
 }
 _CUDA_HINTS = {
+    2: "the GPU's memory is used up, by kernels that share it or by other programs: see nvidia-smi outside",
+    34: "libcuda.so.1 is a stub of the toolkit's, which programs are linked with: take its folder out of "
+    "LD_LIBRARY_PATH",
     100: f"no GPU's device node is granted, or CUDA_VISIBLE_DEVICES names none: {_MANUAL}",
     304: "CUDA could not write /proc/<pid>/task/<tid>/comm, or not open /dev/nvidia-uvm-tools: /proc has to be "
     "read-write (list it in read_write, or take it out of jupyter.baseline_conflicts)",
+    221: "libnvidia-ptxjitcompiler.so.1, another of the driver's libraries, is not found or not readable: it has to be "
+    "where libcuda.so.1 is",
     801: "on a Jetson, /sys/devices/soc0 and /sys/module/tegra_fuse have to be readable",
     802: "the machine's NVSwitches are not ready: see whether nvidia-fabricmanager runs outside",
     803: "library and driver differ in their versions: restart the machine",
@@ -44,6 +49,8 @@ _CUDA_HINTS = {
     "/dev/nvidia-uvm",
     3: "/dev/nvidia-uvm is missing or not granted: run nvidia-modprobe -u -c 0 outside",
 }
+
+_GPU_ERRORS = range(700, 721)  # the program ran, and the GPU reported an error
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,7 +83,8 @@ def _try(step: str, function: Callable[[], object], *, shown: Callable[[object],
         _say(step, ok=False, detail=str(error), hint=error.hint)
         return False
     except CudaError as error:
-        _say(step, ok=False, detail=str(error), hint=_CUDA_HINTS.get(error.code, _MANUAL))
+        likely = _CRASH if error.code in _GPU_ERRORS else _MANUAL
+        _say(step, ok=False, detail=str(error), hint=_CUDA_HINTS.get(error.code, likely))
         return False
     except OSError as error:
         refused = error.errno in (errno.EACCES, errno.EPERM)

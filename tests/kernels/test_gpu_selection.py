@@ -169,17 +169,22 @@ def test_a_kernel_that_is_not_started_has_its_own_exit_status(checked, on_machin
 
 
 @pytest.mark.parametrize(
-    ("trouble", "step", "words"),
+    ("trouble", "step", "words", "remedy"),
     [
-        ("fail cuDeviceGetCount 999", "CUDA counts the GPUs", "returned 999"),
-        ("fail cuLaunchKernel 700", "GPU 0 adds two vectors", "cuLaunchKernel returned 700"),
-        ("wrong", "GPU 0 adds two vectors", "524288 + 1572864 gave 2097153"),
-        ("crash cuModuleLoadData", "the check ends", "signal 11"),
+        ("fail cuInit 34", "cuInit", "returned 34", "a stub of the toolkit's"),
+        ("fail cuDeviceGetCount 999", "CUDA counts the GPUs", "returned 999", "/dev/nvidia-uvm"),
+        ("fail cuMemAlloc_v2 2", "GPU 0 adds two vectors", "cuMemAlloc_v2 returned 2", "memory is used up"),
+        ("fail cuModuleLoadData 221", "GPU 0 adds two vectors", "returned 221", "libnvidia-ptxjitcompiler.so.1"),
+        ("fail cuLaunchKernel 700", "GPU 0 adds two vectors", "cuLaunchKernel returned 700", "dmesg"),
+        ("wrong", "GPU 0 adds two vectors", "524288 + 1572864 gave 2097153", "dmesg"),
+        ("crash cuModuleLoadData", "the check ends", "signal 11", "reinstall the driver"),
     ],
 )
-def test_what_goes_wrong_on_a_gpu_is_told(checked, trouble, step, words):
+def test_what_goes_wrong_on_a_gpu_is_told_with_what_helps(checked, trouble, step, words, remedy):
     told = checked("jupyter: {gpu: {devices: [0]}}", cuda=(trouble, *DEVICES))
-    assert words in failed(told)[step][0]
+    detail, hint = failed(told)[step]
+    assert words in detail
+    assert remedy in hint
     assert told["command"]["status"] == 1
 
 
