@@ -88,18 +88,22 @@ def find(
         near = Source(kind=SourceKind.NEARBY, path=nearby_policy(folder))
         if _exists(near, lstat):
             return near
-    # A relative XDG_CONFIG_HOME is invalid and to be ignored, says the XDG Base Directory Specification.
-    config = environ.get("XDG_CONFIG_HOME", "")
-    if not config.startswith("/"):
-        config = expanduser("~/.config") if home_config is None else home_config
-    user = Source(kind=SourceKind.USER, path=f"{config}/openshell/policy.yaml")
-    # Without a home folder there is no user policy; `~` must not become a folder of the working directory.
-    if user.path.startswith("/") and _exists(user, lstat):
+    user = _user_policy(environ, home_config=home_config, expanduser=expanduser)
+    if user is not None and _exists(user, lstat):
         return user
     machine = Source(kind=SourceKind.SYSTEM, path=system)
     if _exists(machine, lstat):
         return machine
     return Source(kind=SourceKind.BUILT_IN, path=built_in)
+
+
+def shared(environ: Mapping[str, str], *, expanduser: Callable[[str], str] = os.path.expanduser) -> tuple[Source, ...]:
+    """Return the policies of the user and of the machine, which count as soon as their files are there.
+
+    `environ` is the environment of the server.
+    """
+    user = _user_policy(environ, home_config=None, expanduser=expanduser)
+    return (*((user,) if user else ()), Source(kind=SourceKind.SYSTEM, path=SYSTEM_POLICY))
 
 
 def nearby_policy(folder: str) -> str:
@@ -189,6 +193,34 @@ def refuse_writable_source(
         )
 
 
+def refuse_writable_shared(
+    source: Source,
+    others: Iterable[Source],
+    writable: Iterable[str],
+    *,
+    realpath: Callable[[str], str] = os.path.realpath,
+    readlink: Callable[[str], str] = os.readlink,
+) -> None:
+    """Make sure that the sandbox cannot put a policy where one counts, be it there or not. `others` are the `shared`.
+
+    Where the operator names the policy for every notebook, none of them counts, and nothing is refused.
+
+    Raises:
+        PolicyError: one of them, or a symbolic link on the way to it, lies at or beneath a writable path.
+    """
+    if source.pinned:
+        return
+    roots = tuple(writable)
+    for other in others:
+        path = writable_way(other.path, roots, realpath=realpath, readlink=readlink)
+        if path is not None:
+            raise PolicyError(
+                f"{source.describe()}: the sandbox may write {path}, and could put a policy into {other.path}, which "
+                f"would count for other notebooks or at the next start; list narrower folders than {path}, or name the "
+                f"policy for every notebook by {VARIABLE}"
+            )
+
+
 def refuse_linked_source(source: Source, links: int) -> None:
     """Make sure that a policy has no second name, by which the sandbox might write it.
 
@@ -204,6 +236,18 @@ def refuse_linked_source(source: Source, links: int) -> None:
             "one of the others; make a copy with one name only: "
             f"cp -p {shlex.quote(source.path)} NEW && mv NEW {shlex.quote(source.path)}"
         )
+
+
+def _user_policy(
+    environ: Mapping[str, str], *, home_config: str | None, expanduser: Callable[[str], str]
+) -> Source | None:
+    # A relative XDG_CONFIG_HOME is invalid and to be ignored, says the XDG Base Directory Specification.
+    config = environ.get("XDG_CONFIG_HOME", "")
+    if not config.startswith("/"):
+        config = expanduser("~/.config") if home_config is None else home_config
+    user = Source(kind=SourceKind.USER, path=f"{config}/openshell/policy.yaml")
+    # Without a home folder there is no user policy; `~` must not become a folder of the working directory.
+    return user if user.path.startswith("/") else None
 
 
 def _named(source: Source, what: str, lstat: Callable[[str], object]) -> Source:

@@ -172,7 +172,8 @@ async def make_plan(
     )
     with _released_on_error(held):
         store = trust.store_path(os.environ)
-        own = [str(homes()), os.path.dirname(store), *selection.records]
+        shared = sources.shared(os.environ)
+        own = [str(homes()), os.path.dirname(store), *(source.path for source in shared), *selection.records]
         if loaded.source.kind is not sources.SourceKind.NEARBY:
             # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
             own.append(loaded.source.path)
@@ -228,6 +229,7 @@ async def make_plan(
             loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
         )
         sources.refuse_writable_source(loaded.source, writable)
+        sources.refuse_writable_shared(loaded.source, shared, writable)
         trust.refuse_writable_store(store, loaded.source, writable)
         record: dict[str, Any] = {
             "effective": effective.to_json(),

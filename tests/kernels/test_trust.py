@@ -179,6 +179,24 @@ def test_a_policy_that_would_let_a_notebook_trust_is_refused(user, granting):
     refused(policy.parent, "could trust policies in your name")
 
 
+def test_a_policy_that_would_let_a_notebook_write_the_policy_of_others_is_refused(user):
+    policy = user / "notebooks" / NEARBY_NAME
+    policy.write_text(f"version: 1\nfilesystem_policy:\n  read_write: [{user}/.config]\n")
+    trust(policy)
+    refused(policy.parent, f"could put a policy into {user}/.config/openshell/policy.yaml")
+
+
+def test_a_notebook_cannot_make_the_users_policy_where_there_is_none(user, granting, monkeypatch):
+    text, secret = granting
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(user / "notebooks" / "config"))
+    (user / "notebooks" / "config" / "openshell").mkdir(parents=True)
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        kernel.run(f"open('config/openshell/policy.yaml', 'w').write({text!r})")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert kernel.run(secret).error.startswith("PermissionError")
+
+
 def test_an_operators_policy_is_for_every_notebook_whatever_lies_beside_it(user, granting, monkeypatch, tmp_path):
     text, secret = granting
     (user / "notebooks" / NEARBY_NAME).write_text(text)
@@ -226,7 +244,7 @@ def test_what_a_policy_exposes_is_told(user):
     policy = user / "notebooks" / NEARBY_NAME
     policy.write_text(
         "version: 1\nfilesystem_policy:\n  include_workdir: true\n"
-        f"  read_only: [{user}/.ssh]\n  read_write: [{user}/.config]\n"
+        f"  read_only: [{user}/.ssh]\n  read_write: [{user}/.kube]\n"
     )
     trust(policy)
     with kernels.started(cwd=policy.parent) as kernel:
@@ -237,7 +255,7 @@ def test_what_a_policy_exposes_is_told(user):
         notices = eval(kernel.run(code).text, {})  # noqa: S307 - a list of strings that the test printed
     home = os.path.realpath(user)
     assert [n for n in notices if n.startswith(f"the policy's read_only {user}/.ssh exposes {home}/.ssh")]
-    assert [n for n in notices if n.startswith(f"the policy's read_write {user}/.config exposes {home}/.config")]
+    assert [n for n in notices if n.startswith(f"the policy's read_write {user}/.kube exposes {home}/.kube")]
 
 
 def test_a_folder_that_is_moved_away_for_a_moment_does_not_hide_its_policy(user, write_policy, granting):
