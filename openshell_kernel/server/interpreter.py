@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -114,7 +115,8 @@ def scrubbed(environ: Mapping[str, str], writable: Iterable[str]) -> dict[str, s
     """
     folders = [os.path.realpath(path) for path in writable]
     kept = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL", "LC_CTYPE") if name in environ}
-    libraries = [entry for entry in environ.get("LD_LIBRARY_PATH", "").split(":") if os.path.isabs(entry)]
+    # ld.so(8) takes both separators.
+    libraries = [entry for entry in re.split("[:;]", environ.get("LD_LIBRARY_PATH", "")) if os.path.isabs(entry)]
     libraries = [
         entry for entry in libraries if not any(places.holds(folder, os.path.realpath(entry)) for folder in folders)
     ]

@@ -152,11 +152,13 @@ def protected(
         *_programs(commands()),
         *(
             _place(path, what, beneath=False)
-            for name, what in (
-                ("PATH", "from where programs are run, by PATH"),
-                ("PYTHONPATH", "from where Python imports, by PYTHONPATH"),
+            for name, separators, what in (
+                ("PATH", ":", "from where programs are run, by PATH"),
+                ("PYTHONPATH", ":", "from where Python imports, by PYTHONPATH"),
+                # ld.so(8) takes both.
+                ("LD_LIBRARY_PATH", "[:;]", "from where programs load libraries, by LD_LIBRARY_PATH"),
             )
-            for path in environ.get(name, "").split(os.pathsep)
+            for path in re.split(separators, environ.get(name, ""))
             if os.path.isabs(path)
         ),
     )

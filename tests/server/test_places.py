@@ -143,7 +143,7 @@ def test_the_programs_of_all_kernelspecs_and_their_environments_are_not_granted(
     assert "a Python environment that a kernelspec runs" in refusal(home, project / ".venv/lib")
 
 
-@pytest.mark.parametrize("name", ["PATH", "PYTHONPATH"])
+@pytest.mark.parametrize("name", ["PATH", "PYTHONPATH", "LD_LIBRARY_PATH"])
 def test_where_unconfined_programs_find_code_is_not_granted(home, monkeypatch, name):
     (home / "project" / "code" / "inner").mkdir(parents=True)
     assert refusal(home, "home/project") == ""
