@@ -169,6 +169,8 @@ class OpenShellProvisioner(LocalProvisioner):
             self._connect()
             return await super().pre_launch(**kwargs)
         except BaseException:
+            # Held since the kernel last ran, and nothing is left that could end.
+            self._release_gpus()
             await self._forget()
             raise
 
@@ -185,8 +187,11 @@ class OpenShellProvisioner(LocalProvisioner):
         try:
             return await self._launch(cmd, **kwargs)
         except BaseException as error:
-            await self._stop()
-            self._release_gpus()
+            try:
+                await self._stop()
+            finally:
+                # Also where this is cancelled a second time.
+                self._release_gpus()
             if self._last is not None and isinstance(error, Exception):
                 return await self._stand_in(self._last, error, **kwargs)
             await self._forget()
@@ -463,11 +468,14 @@ class OpenShellProvisioner(LocalProvisioner):
                 )
 
     async def _stop(self) -> None:
-        await self.kill()
-        # A process that sleeps in the operating system does not die at once; it must not hold up the server.
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.wait(), _STOP_SECONDS)
-        self._end_output()
+        try:
+            await self.kill()
+            # A process that sleeps in the operating system does not die at once; it must not hold up the server. And
+            # jupyter_client's `wait` fails where somebody else, who shuts the kernel down, has waited meanwhile.
+            with contextlib.suppress(asyncio.TimeoutError, AttributeError):
+                await asyncio.wait_for(self.wait(), _STOP_SECONDS)
+        finally:
+            self._end_output()
 
     async def _forget(self) -> None:
         """Undo a failed start. After a failed restart clients still know the sockets' folder: it stays."""

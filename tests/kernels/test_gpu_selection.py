@@ -85,6 +85,14 @@ def test_a_kernel_that_goes_on_without_its_server_holds_its_gpus_until_it_ends(o
     assert told == {"served": ["GPU-0000", "GPU-0001"], "orphaned": ["GPU-0000", "GPU-0001"], "runs on": True}
 
 
+def test_a_start_that_fails_or_is_given_up_holds_no_gpu(on_machine, user):
+    (user / "policy.yaml").write_text("version: 1\njupyter: {gpu: {count: 1, request: required}}\n")
+    told = on_machine("gpu_failing.py", str(user / "notebooks"), str(user / "policy.yaml"))
+    # Neither claims nor descriptors are left, also where the cleaning up is cancelled in its turn.
+    assert told["given up"] == {"once": [[], 0], "twice": [[], 0]}
+    assert told["restart"] == [["GPU-0000"], []]
+
+
 def policy(user, text):
     path = user / "policy.yaml"
     path.write_text(f"version: 1\n{text}\n")
