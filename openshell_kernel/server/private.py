@@ -18,6 +18,7 @@ _LONGEST_SOCKET_PATH = 107  # struct sockaddr_un, unix(7)
 _SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a part of a path
 _PREFIX = "openshell-"
 _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp makes it
+_INSIDE = ("ipc", "tmp", "run")
 
 
 class PrivateFolder:
@@ -31,11 +32,9 @@ class PrivateFolder:
         path, self._lock = _make()
         self.path = Path(path)
         self._maker = os.getpid()
-        self.sockets = self.path / "ipc"
-        self.temporary = self.path / "tmp"
-        self.runtime = self.path / "run"
-        for folder in (self.sockets, self.temporary, self.runtime):
-            folder.mkdir(mode=0o700)
+        self.sockets, self.temporary, self.runtime = (self.path / name for name in _INSIDE)
+        for name in _INSIDE:
+            (self.path / name).mkdir(mode=0o700)
 
     def descriptor(self) -> int:
         """Return a descriptor with which another process keeps `remove_abandoned` from this folder as well."""
@@ -82,7 +81,10 @@ def _open_up(folder: Path) -> None:
 
 
 def remove_abandoned() -> None:
-    """Remove the private folders that this user's servers left behind when they were killed. Raises nothing."""
+    """Remove the private folders that this user's servers left behind when they were killed. Raises nothing.
+
+    A name alone tells none: somebody may keep a folder called openshell-projects there.
+    """
     for base in _bases():
         with contextlib.suppress(OSError):
             for name in filter(_NAME.fullmatch, os.listdir(base)):
@@ -95,7 +97,7 @@ def remove_abandoned() -> None:
 def _is_abandoned(path: str) -> bool:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(fd).st_uid != os.geteuid():
+        if os.fstat(fd).st_uid != os.geteuid() or not set(_INSIDE).issubset(os.listdir(fd)):
             return False
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -106,6 +106,17 @@ def test_what_a_killed_server_left_is_removed_and_what_is_in_use_is_not(folder):
     assert folder.temporary.is_dir()
 
 
+@pytest.mark.parametrize("inside", [(), ("ipc", "tmp", "notes.txt")])
+def test_a_folder_of_somebodys_that_is_merely_called_so_is_left_alone(made, elsewhere, inside):
+    made(elsewhere)
+    precious = elsewhere / "openshell-projects"
+    precious.mkdir()
+    for name in inside:
+        (precious / name).mkdir()
+    remove_abandoned()
+    assert {path.name for path in precious.iterdir()} == set(inside)
+
+
 def test_another_process_can_keep_a_folder_from_being_taken_for_abandoned(folder):
     code = "import time; print(flush=True); time.sleep(600)"
     kept = folder.descriptor()
