@@ -302,7 +302,8 @@ class Registry:
         begun = [name for name in os.listdir(self.folder) if name.startswith(beginning)]
         for path in (*(f"{self._own}/{name}" for name in _names(self._own)), *(f"{self.folder}/{n}" for n in begun)):
             if _read(path) is _FREE:
-                with contextlib.suppress(FileNotFoundError):
+                # Somebody else may have put a file of such a name there, which only they can remove.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
                     os.unlink(path)
 
 

@@ -341,14 +341,16 @@ def test_the_default_folder_is_the_same_for_every_user():
         assert (status.st_uid, status.st_mode & 0o1777) == (0, 0o1777)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another user's claim needs root to make")
-def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
+def holding_as_another_user(folder):
     script = HOLD.replace("import os, sys, time", "import os, sys, time; os.setgid(54321); os.setuid(54321)", 1)
     # Imported before the change of user, who may not be able to reach this Python.
     script = "import openshell_kernel.server.claims, pwd, json, secrets\n" + script
-    with subprocess.Popen(
-        [sys.executable, "-c", script, folder, "GPU-a"], stdout=subprocess.PIPE, text=True
-    ) as process:
+    return subprocess.Popen([sys.executable, "-c", script, folder, "GPU-a"], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's claim needs root to make")
+def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
+    with holding_as_another_user(folder) as process:
         assert process.stdout.readline() == "held\n"
         (holder,) = registry.holders()
         assert (holder.uuids, holder.user) == (("GPU-a",), "user 54321")
@@ -356,6 +358,18 @@ def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
         assert held(registry) == ["GPU-a"]
         process.kill()
     assert held(registry) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's claim needs root to make")
+def test_what_others_put_beside_the_records_hinders_no_claim(registry, folder):
+    # It looks like a record that was begun and cannot be removed by whom it is named for, for the sticky bit.
+    with open(f"{folder}/.openshell-gpu-54321-aa.json", "w") as stream:
+        os.fchown(stream.fileno(), 54322, 54322)
+    os.chown(folder, 54323, 54323)
+    with holding_as_another_user(folder) as process:
+        assert process.stdout.readline() == "held\n"
+        assert held(registry) == ["GPU-a"]
+        process.kill()
 
 
 def test_the_record_holds_nothing_but_what_is_shown(registry):
