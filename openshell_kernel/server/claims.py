@@ -171,13 +171,13 @@ class Registry:
 
     @property
     def folder(self) -> str:
-        """The folder that holds a folder of records for each user.
+        """The folder that holds a folder of records for each user, without symbolic links.
 
         Raises:
             ConfigurationError: there is none.
         """
         if self._folder is not None:
-            return self._folder
+            return os.path.realpath(self._folder)
         for candidate in self._shared:
             with contextlib.suppress(OSError):
                 status = os.lstat(candidate)
@@ -187,7 +187,7 @@ class Registry:
                     and status.st_uid == 0
                     and (status.st_mode & _OPEN_TO_ALL == _OPEN_TO_ALL or os.path.lexists(f"{candidate}/{_NAME}.lock"))
                 ):
-                    return candidate
+                    return os.path.realpath(candidate)
         raise ConfigurationError(
             f"no folder for the records of who holds which GPU: {' and '.join(self._shared)} are not open to all "
             "users; name one with c.OpenShellProvisioner.gpu_claims"

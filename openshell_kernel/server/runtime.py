@@ -49,7 +49,7 @@ def runtime(
     `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
     kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
     `linked` says which symbolic link leads to the working directory, if one does; `root` is the server's root folder.
-    `records` are the folders that tell who holds which GPU.
+    `records` are the folders that tell who holds which GPU; others own them and can put links in their places.
     """
     values = environment.values
     prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
@@ -57,6 +57,7 @@ def runtime(
     code, refused_code = judge(_imports(interpreter, user_site))
     libraries, refused_libraries = judge(_libraries(interpreter, values), tops=(root or workdir, home))
     certificates, refused_certificates = judge(_certificates(values), tops=(root or workdir, home))
+    records = tuple(records)
     refusal = linked or places.refuse_writing(workdir, protected, home=home)
     # Nobody is told to list a whole home directory.
     remedy = _OWN_FOLDER if places.refuse_reading(workdir, home=home) else _WORKDIR_REMEDY
@@ -75,7 +76,7 @@ def runtime(
         identity_applied=identity_applied,
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),
-        straight=frozenset((*code, *libraries, *certificates)),
+        straight=frozenset((*code, *libraries, *certificates, *records)),
         notices=(*own_home.notices, *notices, *refused_code, *refused_libraries, *refused_certificates),
     )
 

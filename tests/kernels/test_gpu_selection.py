@@ -93,6 +93,15 @@ def test_a_start_that_fails_or_is_given_up_holds_no_gpu(on_machine, user):
     assert told["restart"] == [["GPU-0000"], []]
 
 
+def test_a_link_in_the_place_of_another_users_records_is_not_followed(on_machine, user):
+    (user / "policy.yaml").write_text("version: 1\njupyter: {gpu: {count: 1}}\n")
+    claims = user / "claims"
+    claims.mkdir()
+    claims.chmod(0o1777)
+    words = [str(path) for path in (user / "notebooks", user / "policy.yaml", claims, user / ".ssh")]
+    assert on_machine("gpu_records.py", *words) == [[[], "PermissionError"], ["PermissionError", "PermissionError"]]
+
+
 def policy(user, text):
     path = user / "policy.yaml"
     path.write_text(f"version: 1\n{text}\n")
