@@ -90,8 +90,8 @@ class Place:
     """A path that a sandbox must not write, and what it is, in words.
 
     `beneath` tells whether a folder inside it is out of bounds as well. An import root is different: a folder inside
-    is harmless, a folder that holds it could change what unconfined programs import. A `secret` place should not be
-    read either.
+    is harmless unless it is a package, a folder that holds it could change what unconfined programs import. A `secret`
+    place should not be read either.
     """
 
     path: str
@@ -151,6 +151,11 @@ def protected(
         ),
         *_programs(commands()),
         *(
+            _place(path, "the user's Python packages, by PYTHONUSERBASE")
+            for path in (environ.get("PYTHONUSERBASE", ""),)
+            if os.path.isabs(path)
+        ),
+        *(
             _place(path, what, beneath=False)
             for name, separators, what in (
                 ("PATH", ":", "from where programs are run, by PATH"),
@@ -187,7 +192,7 @@ def _protected_there(real: str, places: Iterable[Place]) -> str:
     for place in places:
         if holds(real, place.path):
             return f"it holds {place.path}, {place.what}"
-        if place.beneath and holds(place.path, real):
+        if holds(place.path, real) and (place.beneath or os.path.lexists(os.path.join(real, "__init__.py"))):
             return f"it lies in {place.path}, {place.what}"
     return ""
 

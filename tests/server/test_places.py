@@ -151,6 +151,16 @@ def test_where_unconfined_programs_find_code_is_not_granted(home, monkeypatch, n
     for folder in ("project", "project/code"):
         assert f"it holds {home}/project/code, from where" in refusal(home, home / folder)
     assert refusal(home, "home/project/code/inner") == ""
+    # A package that is imported from there is code as well.
+    (home / "project" / "code" / "inner" / "__init__.py").touch()
+    assert f"it lies in {home}/project/code, from where" in refusal(home, home / "project/code/inner")
+
+
+def test_where_the_user_installs_packages_is_not_granted(home, monkeypatch):
+    (home / "project" / "base" / "lib").mkdir(parents=True)
+    monkeypatch.setenv("PYTHONUSERBASE", f"{home}/project/base")
+    for folder in ("project", "project/base/lib"):
+        assert f"{home}/project/base, the user's Python packages" in refusal(home, home / folder)
 
 
 def exposed(home, path, access, origin=Origin.POLICY):
