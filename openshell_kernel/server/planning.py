@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.private import PrivateFolder
 
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
+_OWN_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 
@@ -325,13 +326,17 @@ def _executable(name: str, environment: dict[str, str]) -> str:
 
 
 def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule]) -> None:
-    """Make sure that no sandbox is given the Python that starts the next one."""
-    code = {os.path.realpath(path) for python in pythons for path in (*python.prefixes, *python.import_path)}
+    """Make sure that no sandbox is given the Python that starts the next one, or a part of it that is run."""
+    pythons = tuple(pythons)
+    whole = {os.path.realpath(path) for python in pythons for path in (*python.prefixes, *python.import_path)}
+    parts = {os.path.realpath(path) for python in pythons for path in _run_parts(python)} | {_OWN_PACKAGE}
     for rule in rules:
-        held = [
-            path for path in code if "write_file" in rule.rights and places.holds(os.path.realpath(rule.path), path)
-        ]
-        if held:
+        if "write_file" not in rule.rights:
+            continue
+        real = os.path.realpath(rule.path)
+        found = [f"which holds {path}" for path in sorted({*whole, *parts}) if places.holds(real, path)]
+        found += [f"which lies in {path}" for path in sorted(parts) if places.holds(path, real)]
+        if found:
             remedy = "take narrower paths"
             if rule.origin is Origin.PROXY_BASELINE:
                 remedy = (
@@ -339,10 +344,17 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
                     f"{rule.path}, or remove network_policies, which are not enforced here"
                 )
             raise PolicyError(
-                f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), which holds "
-                f"{min(held)}, from which the kernels' Python is run: it could change the code that confines it; "
-                f"{remedy}"
+                f"{source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), {found[0]}, from "
+                f"which the kernels' Python is run: it could change the code that confines it; {remedy}"
             )
+
+
+def _run_parts(python: Interpreter) -> Iterator[str]:
+    """Yield the folders of a Python in which every file may be run: its programs', and of its imports its own."""
+    yield os.path.dirname(python.executable)
+    for path in python.import_path:
+        if any(places.holds(prefix, path) for prefix in python.prefixes):
+            yield path
 
 
 def _refuse_held_keys(rules: Iterable[Rule]) -> None:

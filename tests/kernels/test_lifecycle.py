@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import zmq
 from jupyter_client.ioloop import AsyncIOLoopKernelManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
@@ -16,6 +17,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from support import kernels
 from traitlets.config import Config
 
+import openshell_kernel
 from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
 
 
@@ -146,6 +148,19 @@ def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
             PolicyError,
             "could change the code that confines it",
             id="a policy that would let the sandbox write the Python environment",
+        ),
+        *(
+            pytest.param(
+                f"version: 1\nfilesystem_policy:\n  read_write: [{path}]\n",
+                PolicyError,
+                "could change the code that confines it",
+                id=f"a policy that would let the sandbox write {what}",
+            )
+            for what, path in (
+                ("the programs of the Python environment", "PYTHON/bin"),
+                ("a package of it", Path(zmq.__file__).parent),
+                ("this package, wherever it is", Path(openshell_kernel.__file__).parent / "server"),
+            )
         ),
         pytest.param("version: 2\n", PolicyError, r"policy.yaml:1:\d+: version", id="an invalid policy"),
         pytest.param(
