@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -127,7 +128,9 @@ def hand_over(private: PrivateFolder, *, uid: int, gid: int) -> None:
     if (status.st_uid, status.st_gid) == (uid, gid):
         return
     for folder, name in walk(str(private.path)):
-        _give(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), uid, gid)
+        # A process that the kernel left running may remove it at this moment.
+        with contextlib.suppress(FileNotFoundError):
+            _give(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), uid, gid)
     _give(os.open(private.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC), uid, gid)
 
 

@@ -3,6 +3,8 @@
 import grp
 import os
 import pwd
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +133,30 @@ def test_a_tree_of_any_depth_is_handed_over(tmp_path):
     finally:
         os.close(here)
         remove_tree(path)
+
+
+CHURN = """
+import os, sys
+os.chdir(sys.argv[1])
+print(flush=True)
+while True:
+    for number in range(50):
+        open(str(number), "w").close()
+    for number in range(50):
+        os.unlink(str(number))
+"""
+
+
+@root_only
+def test_a_process_that_goes_on_with_its_files_does_not_hinder_the_handing_over(tmp_path):
+    words = [sys.executable, "-c", CHURN, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        try:
+            for uid in (1500, 0) * 100:
+                hand_over(Private(tmp_path), uid=uid, gid=uid)
+        finally:
+            process.kill()
 
 
 @root_only
