@@ -49,6 +49,12 @@ ALWAYS = (
         "a jupyter_server_config.py if you start Jupyter there, and Python modules if you start jupyter nbconvert "
         "--execute there: start it in another folder, or use jupyter execute or papermill instead",
     ),
+    Unenforced(
+        what="symbolic links in the working directory",
+        why="programs outside follow those that the notebook makes: in the place of a file that Jupyter saves, or "
+        "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "
+        "let papermill and nbconvert write to another folder",
+    ),
 )
 
 CONNECTION = Unenforced(

@@ -84,6 +84,29 @@ def test_a_module_beside_the_notebook_does_not_run_in_the_runner_but_where_it_is
     assert "jupyter nbconvert --execute" in listed
 
 
+LINK = """\
+import os
+if os.path.lexists("out.ipynb"):
+    os.unlink("out.ipynb")
+os.symlink(PROFILE, "out.ipynb")
+"""
+
+
+@pytest.mark.parametrize(("folder", "written"), [(".", False), ("notebooks", True)])
+def test_a_link_in_the_place_of_the_output_leads_a_runner_only_where_it_is_owned_up_to(user, notebook, folder, written):
+    (user / ".profile").write_text("mine")
+    document = nbformat.read(notebook, as_version=4)
+    document.cells[0].source = LINK.replace("PROFILE", repr(str(user / ".profile")))
+    nbformat.write(document, notebook)
+    words = ["papermill", "--cwd", str(notebook.parent), str(notebook), str(user / folder / "out.ipynb")]
+    program = os.path.join(os.path.dirname(sys.executable), words[0])
+    done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=kernels.SECONDS * 2)
+    assert done.returncode == 0, done.stderr
+    assert ((user / ".profile").read_text() != "mine") is written
+    (listed,) = [item.why for item in unenforced.ALWAYS if item.what == "symbolic links in the working directory"]
+    assert "let papermill and nbconvert write to another folder" in listed
+
+
 def test_jupyter_run_executes_a_script_confined(user):
     (user / "notebooks" / "script.py").write_text(CODE.replace("SECRET", repr(str(user / ".ssh" / "id_ed25519"))))
     program = os.path.join(os.path.dirname(sys.executable), "jupyter")
