@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from openshell_kernel.errors import ConfinementError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from openshell_kernel.sandbox.layer import Layer
     from openshell_kernel.sandbox.plan import PlanRule
@@ -50,6 +50,7 @@ _NEVER = frozenset({"make_char", "make_block"})
 _CREATING = "make_reg"
 
 _FIRST_LINUX = (5, 13)
+_MAX_LINKS = 40  # as the kernel's own path resolution
 _CAUSES = {
     errno.EOPNOTSUPP: (
         "Landlock is disabled at boot: name it on the kernel's command line, for example lsm=landlock,yama "
@@ -239,6 +240,7 @@ class _Opened:
         self.fd = fd
         self.problem = problem
         self.resolved = None if fd is None else os.readlink(f"/proc/self/fd/{fd}")
+        self.way = () if fd is None else tuple(_way(rule.path))
 
     def close(self) -> None:
         if self.fd is not None:
@@ -283,7 +285,7 @@ def _apply(
 
 
 def _escapes(entry: _Opened, opened: list[_Opened]) -> str | None:
-    """Return the writable folder which this path lies in by name but not in fact, or None.
+    """Return the writable folder which this path lies in, or leads through, by name but not in fact, or None.
 
     A sandbox can put a symbolic link into a folder that it may write; followed at the next start, the link would
     carry a rule for a path inside that folder to any place on the machine.
@@ -291,11 +293,33 @@ def _escapes(entry: _Opened, opened: list[_Opened]) -> str | None:
     for other in opened:
         if other is entry or other.resolved is None or _CREATING not in other.rule.rights:
             continue
-        named_inside = _beneath(entry.rule.path, other.rule.path) or _beneath(entry.rule.path, other.resolved)
+        # A folder may be named in several ways, as a home is where /home is a link.
+        named_inside = _beneath(entry.rule.path, other.rule.path) or any(
+            _beneath(place, other.resolved) for place in entry.way
+        )
         inside = entry.resolved == other.resolved or _beneath(entry.resolved or "", other.resolved)
         if named_inside and not inside:
             return other.rule.path
     return None
+
+
+def _way(path: str) -> Iterator[str]:
+    """Yield every place that a name leads through, links included and without links on the way to each."""
+    here, ahead, links = "/", path.split("/")[::-1], 0
+    while ahead and links <= _MAX_LINKS:
+        part = ahead.pop()
+        if part == "..":
+            here = os.path.dirname(here)
+        elif part not in ("", "."):
+            here = os.path.join(here, part)
+            yield here
+            try:
+                target = os.readlink(here)
+            except OSError:
+                continue
+            links += 1
+            here = "/" if target.startswith("/") else os.path.dirname(here)
+            ahead += target.split("/")[::-1]
 
 
 def _beneath(path: str, folder: str) -> bool:

@@ -163,6 +163,20 @@ def test_a_symbolic_link_out_of_a_writable_folder_carries_no_rule_with_it(place)
     assert "symbolic link" in answer["confinement"]["rules"][-1]["problem"]
 
 
+@pytest.mark.parametrize("name", ["alias/data", "shortcut"])
+def test_a_writable_folder_that_a_link_leads_through_is_told_whatever_it_is_called(place, name):
+    (place / "alias").symlink_to("inside")
+    (place / "shortcut").symlink_to(place / "alias" / "data")
+    rules = [[str(place / "inside"), WRITE_RIGHTS, True], [str(place / name), READ_RIGHTS, False]]
+    (place / "inside" / "data").mkdir()
+    assert run(rules)["confinement"]["rules"][-1]["problem"] == ""
+    (place / "inside" / "data").rmdir()
+    (place / "inside" / "data").symlink_to(place / "outside")
+    answer = run(rules, ["read", str(place / "outside" / "file")])
+    assert answer["outcomes"] == ["EACCES"]
+    assert "symbolic link" in answer["confinement"]["rules"][-1]["problem"]
+
+
 def test_a_rule_beneath_a_writable_folder_is_applied_when_it_stays_inside(place):
     (place / "inside" / "sub").mkdir()
     rules = [[str(place / "inside"), WRITE_RIGHTS, True], [str(place / "inside" / "sub"), READ_RIGHTS, True]]
