@@ -77,6 +77,7 @@ def enrich(
     selection: GpuSelection | None = None,
     pinned: ConflictsPolicy | None = None,
     exists: Callable[[str], bool] = os.path.exists,
+    realpath: Callable[[str], str] = os.path.realpath,
 ) -> EffectivePolicy:
     """Return the effective policy: every rule with its rights, origin and reason, and every decision on the way.
 
@@ -88,6 +89,7 @@ def enrich(
         selection: which GPUs the kernel is given; by default, what `select` says of the policy and the hardware alone.
         pinned: the operator's settings for conflicts, which the policy's cannot loosen.
         exists: decides which baseline paths are there.
+        realpath: resolves links: one folder may have two names.
 
     Raises:
         PolicyError: the settings for conflicts refuse one, a GPU that is required is not there, or the policy says
@@ -106,8 +108,9 @@ def enrich(
         building.add_needs(Origin.GPU_BASELINE, filter(lambda need: exists(need.path), needs))
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
     building.refuse_conflicts(source)
+    writable_all_the_same = tuple(_writable_all_the_same(building.rules, realpath))
     if policy.compatibility == "hard_requirement":
-        _refuse_writable(source, building.rules)
+        _refuse_writable(source, writable_all_the_same)
     return EffectivePolicy(
         source=source,
         compatibility=policy.compatibility,
@@ -116,7 +119,7 @@ def enrich(
         conflicts=tuple(building.conflicts),
         skipped=tuple(building.skipped),
         notices=(
-            *_notices(building.rules),
+            *_notices(writable_all_the_same),
             *selection.notices,
             *_past_the_selection(building.rules, hardware, selection),
             *runtime.notices,
@@ -229,20 +232,24 @@ def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return (*first, *(right for right in second if right not in first))
 
 
-def _writable_all_the_same(rules: dict[str, Rule]) -> Iterator[tuple[Rule, Rule]]:
+def _writable_all_the_same(rules: dict[str, Rule], realpath: Callable[[str], str]) -> Iterator[tuple[Rule, Rule]]:
     """Yield what a policy lists read-only with each read-write folder that holds it: Landlock adds rights up."""
     # In /proc nothing can be made, and what is there can be written.
-    folders = [rule for rule in rules.values() if {"write_file", "read_dir"} <= set(rule.rights)]
+    folders = [(rule, realpath(rule.path)) for rule in rules.values() if {"write_file", "read_dir"} <= set(rule.rights)]
     for rule in rules.values():
         if rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY:
-            yield from ((rule, folder) for folder in folders if rule.path.startswith(folder.path + "/"))
+            real = realpath(rule.path)
+            for folder, real_folder in folders:
+                named_so = rule.path.startswith(folder.path + "/")
+                if named_so or real == real_folder or real.startswith(real_folder + "/"):
+                    yield rule, folder
 
 
-def _refuse_writable(source: str, rules: dict[str, Rule]) -> None:
+def _refuse_writable(source: str, writable: Iterable[tuple[Rule, Rule]]) -> None:
     # Of what a baseline makes writable a policy's author need not know.
     found = [
         (rule.path, folder.path, folder.reason)
-        for rule, folder in _writable_all_the_same(rules)
+        for rule, folder in writable
         if folder.origin in (Origin.POLICY, Origin.WORKDIR)
     ]
     if found:
@@ -257,8 +264,8 @@ def _refuse_writable(source: str, rules: dict[str, Rule]) -> None:
         )
 
 
-def _notices(rules: dict[str, Rule]) -> Iterator[str]:
-    for rule, folder in _writable_all_the_same(rules):
+def _notices(writable: Iterable[tuple[Rule, Rule]]) -> Iterator[str]:
+    for rule, folder in writable:
         yield (
             f"{rule.path} is listed read-only but stays writable, because it lies beneath {folder.path}, which is "
             "read-write and Landlock adds rights up: list narrower read-write folders instead"

@@ -45,8 +45,8 @@ def policy(read_only=(), read_write=(), *, workdir=False, network=None, compatib
     return Policy.model_validate(data)
 
 
-def enriched(document, inventory=NO_GPU, runtime=RUNTIME, exists=lambda _: True):
-    return enrich(document, inventory, runtime, source="test", exists=exists)
+def enriched(document, inventory=NO_GPU, runtime=RUNTIME, exists=lambda _: True, realpath=str):
+    return enrich(document, inventory, runtime, source="test", exists=exists, realpath=realpath)
 
 
 def rules(effective):
@@ -164,6 +164,19 @@ def test_with_hard_requirement_a_read_only_path_beneath_a_folder_that_the_policy
     assert message.startswith(f"test: {listed['read_only'][0]} is listed read-only and would stay writable")
     assert f"list narrower read-write folders than {folder}, or set landlock.compatibility to best_effort" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("path", ["/home/me/notebooks/raw", "/home/me/notebooks"])
+def test_a_folder_that_has_another_name_than_the_policys_is_known_all_the_same(path):
+    listed = {"read_only": [path], "read_write": ["/data/home/me/notebooks"]}
+
+    def realpath(path):
+        return f"/data{path}" if path.startswith("/home") else path
+
+    effective = enriched(policy(**listed), realpath=realpath)
+    assert f"{path} is listed read-only but stays writable" in effective.notices[0]
+    with pytest.raises(PolicyError, match=f"{path} is listed read-only and would stay writable"):
+        enriched(policy(**listed, compatibility="hard_requirement"), realpath=realpath)
 
 
 @pytest.mark.parametrize("path", ["/private/tmp/x", "/dev/shm/x", "/tmp/x"])
