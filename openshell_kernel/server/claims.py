@@ -6,9 +6,9 @@ The lock is a write lock of the open file description (fcntl(2), F_OFD_SETLK). O
 so that a sandbox, which may read the records to show them, cannot feign a claim.
 
 Each user has a folder of records, so that nobody can change another's. A notebook can change the modes of its own
-user's files, as Landlock does not restrict chmod: it can hide its user's claims from other users until a kernel of its
-user starts, which mends them. What this coordinates is kernels, not attackers: a program outside of every sandbox that
-wants a GPU opens it without asking.
+user's files, as Landlock does not restrict chmod: it can hide its user's claims from other users, and the lock where
+its user made that, until a kernel of its user starts, which mends them. What this coordinates is kernels, not
+attackers: a program outside of every sandbox that wants a GPU opens it without asking.
 """
 
 from __future__ import annotations
@@ -288,6 +288,7 @@ class Registry:
         if not _is_folder_of(self._own, os.geteuid()):
             raise LaunchError(f"{self._own}: a folder of user {os.geteuid()} is to be here; have it removed")
         _set_mode(self._own, _LISTABLE)
+        _mend_lock(self.lock)
         for name in _names(self._own):
             with contextlib.suppress(FileNotFoundError):
                 _set_mode(f"{self._own}/{name}", _READABLE)
@@ -391,6 +392,7 @@ def _open_lock(path: str) -> int:
     """Open the lock file, which any user may have made. Never with O_CREAT where it is there: fs.protected_regular."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        _mend_lock(path)
         with contextlib.suppress(FileExistsError):
             try:
                 return os.open(path, flags)
@@ -404,6 +406,13 @@ def _open_lock(path: str) -> int:
             f"{path}: the lock under which GPUs are chosen cannot be opened: {error.strerror}; correct the folder, or "
             "name another with c.OpenShellProvisioner.gpu_claims"
         ) from None
+
+
+def _mend_lock(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+            _set_mode(path, _READABLE)
 
 
 def _flock(fd: int) -> bool:

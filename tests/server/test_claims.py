@@ -360,6 +360,17 @@ def test_another_users_claim_is_seen_and_cannot_be_taken_over(registry, folder):
     assert held(registry) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root opens what has any mode")
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_lock_whose_mode_a_notebook_has_changed_is_mended_at_its_users_next_start(registry, folder, mode):
+    for _ in range(2):
+        with holding_as_another_user(folder) as process:
+            said, mended = process.stdout.readline(), stat.S_IMODE(os.stat(registry.lock).st_mode)
+            process.kill()
+        assert (said, mended) == ("held\n", 0o644)
+        os.chmod(registry.lock, mode)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's claim needs root to make")
 def test_what_others_put_beside_the_records_hinders_no_claim(registry, folder):
     # It looks like a record that was begun and cannot be removed by whom it is named for, for the sticky bit.
