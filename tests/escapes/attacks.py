@@ -238,6 +238,7 @@ OWNED = (
     owned("terminals", "write to a terminal of the user", "terminal_output(terminal)"),
     owned("CPU, memory", "take much memory", "fill_memory()"),
     owned(".git/hooks", "leave something in the workspace", "write('.git/hooks/post-checkout')"),
+    owned("symbolic links in the working", "leave a link out of the workspace", "leave_link(home + '/.bashrc')"),
 )  # fmt: skip
 """What may succeed. `listed` is the phrase by which `%policy show` names it where it does."""
 

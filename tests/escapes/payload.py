@@ -781,6 +781,13 @@ def leave_startup(marker):
 # What is owned up to.
 
 
+def leave_link(path):
+    """Put a link into the workspace for a program outside to follow; tests/kernels/test_runners.py has one that does."""
+    os.symlink(path, "link")
+    os.replace("link", "result.ipynb")
+    return os.readlink("result.ipynb")
+
+
 def change_mode(path, mode):
     os.chmod(path, mode)
     return oct(os.stat(path).st_mode)
