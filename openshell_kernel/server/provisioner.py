@@ -187,15 +187,17 @@ class OpenShellProvisioner(LocalProvisioner):
         try:
             return await self._launch(cmd, **kwargs)
         except BaseException as error:
+            last = self._last if isinstance(error, Exception) else None
             try:
                 await self._stop()
             finally:
                 # Also where this is cancelled a second time.
                 self._release_gpus()
-            if self._last is not None and isinstance(error, Exception):
-                return await self._stand_in(self._last, error, **kwargs)
-            await self._forget()
-            raise
+                if last is None:
+                    await self._forget()
+            if last is None or not isinstance(error, Exception):
+                raise
+            return await self._stand_in(last, error, **kwargs)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Keep the kernel's GPUs for a restart. Called by KernelManager when it has asked the kernel to end."""

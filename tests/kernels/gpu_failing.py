@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import sys
+import time
 from pathlib import Path
 
 from jupyter_client.manager import AsyncKernelManager
@@ -37,31 +38,36 @@ async def restart_without_connection_file(notebooks):
     return [before, held()]
 
 
+async def give_up(notebooks, seconds, times):
+    """Start a kernel, and cancel that so many times after a while."""
+    starting = manager()
+    start = asyncio.ensure_future(starting.start_kernel(cwd=str(notebooks)))
+    await asyncio.sleep(seconds)
+    for _ in range(times):
+        start.cancel()
+        await asyncio.sleep(0.01)
+    with contextlib.suppress(asyncio.CancelledError):
+        await start
+    if starting.has_kernel:
+        # It was faster. Jupyter's manager pauses for a moment when the kernel runs already.
+        await starting.shutdown_kernel(now=True)
+
+
 async def cancelled(notebooks, times):
     """Give up starts, each `times` times; return what is left of claims and descriptors."""
     before = kernels.descriptors()
     for seconds in CANCELLED_AFTER:
-        starting = manager()
-        start = asyncio.ensure_future(starting.start_kernel(cwd=str(notebooks)))
-        await asyncio.sleep(seconds)
-        for _ in range(times):
-            start.cancel()
-            await asyncio.sleep(0.01)
-        try:
-            await start
-        except asyncio.CancelledError:
-            pass
-        else:
-            # It was faster.
-            await starting.shutdown_kernel(now=True)
+        await give_up(notebooks, seconds, times)
+
+    def left():
+        return len(kernels.descriptors()) - len(before)
+
     # What was chosen meanwhile is given back by a thread.
-    for _ in range(100):
+    deadline = time.monotonic() + kernels.SECONDS
+    while (held() or left() > 0) and time.monotonic() < deadline:
         gc.collect()
-        left = len(kernels.descriptors()) - len(before)
-        if not held() and left <= 0:
-            break
         await asyncio.sleep(0.02)
-    return [held(), left]
+    return [held(), max(0, left())]
 
 
 def main():
