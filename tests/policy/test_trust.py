@@ -20,7 +20,7 @@ TEXT = "version: 1\n"
 def machine(tmp_path):
     """A home with projects; links are resolved, because a test's own folder may be one."""
     root = Path(os.path.realpath(tmp_path))
-    (root / "home" / "work" / "deep").mkdir(parents=True)
+    (root / "home" / "lab" / "deep").mkdir(parents=True)
     return root
 
 
@@ -31,7 +31,7 @@ def store(machine):
 
 @pytest.fixture
 def policy(machine):
-    path = machine / "home" / "work" / NEARBY_NAME
+    path = machine / "home" / "lab" / NEARBY_NAME
     path.write_text(TEXT)
     return path
 
@@ -80,12 +80,12 @@ def test_a_policy_is_looked_for_near_the_notebook_only(case, arguments, expected
 
 
 def test_links_in_the_working_directory_are_resolved_first(machine):
-    (machine / "home" / "link").symlink_to("work/deep")
+    (machine / "home" / "link").symlink_to("lab/deep")
     found = nearby_folders(str(machine / "home" / "link"), root=str(machine / "home"), home="/nowhere")
-    assert found == tuple(str(machine / name) for name in ("home/work/deep", "home/work", "home"))
+    assert found == tuple(str(machine / name) for name in ("home/lab/deep", "home/lab", "home"))
 
 
-@pytest.mark.parametrize("moved", ["home/work/deep", "home/work"])
+@pytest.mark.parametrize("moved", ["home/lab/deep", "home/lab"])
 def test_a_folder_that_is_not_there_just_now_does_not_hide_the_policies_near_it(machine, moved):
     """A notebook that may write the folder above can move it away for the moment in which it is looked for."""
 
@@ -95,11 +95,11 @@ def test_a_folder_that_is_not_there_just_now_does_not_hide_the_policies_near_it(
         return 1
 
     with pytest.raises(PolicyError, match="was moved just now"):
-        nearby_folders(str(machine / "home/work/deep"), root=str(machine / "home"), home="/nowhere", device=device)
+        nearby_folders(str(machine / "home/lab/deep"), root=str(machine / "home"), home="/nowhere", device=device)
 
 
 def test_the_nearest_file_counts_after_the_operators_and_before_the_users(machine, policy):
-    deep = machine / "home" / "work" / "deep"
+    deep = machine / "home" / "lab" / "deep"
     near = [str(deep), str(policy.parent)]
     config = machine / "home" / ".config"
     (config / "openshell").mkdir(parents=True)
@@ -121,8 +121,8 @@ def test_where_the_operator_pins_a_policy_no_folder_is_even_looked_into(policy):
 
 
 def test_a_link_that_leads_nowhere_is_found_and_refused_instead_of_passed_over(machine, store):
-    (machine / "home" / "work" / NEARBY_NAME).symlink_to("gone")
-    source = find(environ={"XDG_CONFIG_HOME": "/nowhere"}, nearby=[str(machine / "home" / "work")])
+    (machine / "home" / "lab" / NEARBY_NAME).symlink_to("gone")
+    source = find(environ={"XDG_CONFIG_HOME": "/nowhere"}, nearby=[str(machine / "home" / "lab")])
     with pytest.raises(PolicyError, match="a symbolic link"):
         trust.load(source.path, store)
 
@@ -161,7 +161,7 @@ def test_any_change_makes_it_untrusted_and_the_old_content_trusted_again(policy,
 def test_trust_is_for_one_place(machine, policy, store):
     """A policy means another thing elsewhere: it grants the folder that it lies in."""
     trusting(store, policy)
-    copy = machine / "home" / "work" / "deep" / NEARBY_NAME
+    copy = machine / "home" / "lab" / "deep" / NEARBY_NAME
     copy.write_text(TEXT)
     with pytest.raises(PolicyError, match="is not trusted"):
         trust.load(str(copy), store)
@@ -204,7 +204,7 @@ def test_a_trusted_policy_that_is_gone_is_missed_and_lets_nothing_farther_count(
 
 def test_the_path_is_that_of_the_file_that_was_read(machine, policy):
     """However it was reached: through a link to its folder it is the same file."""
-    (machine / "alias").symlink_to("home/work")
+    (machine / "alias").symlink_to("home/lab")
     candidate = trust.read(str(machine / "alias" / NEARBY_NAME))
     assert candidate.path == str(policy)
     assert candidate.trusted.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
@@ -218,9 +218,9 @@ def test_a_trusted_policy_that_is_wrong_is_an_error(policy, store):
 
 
 def test_a_pipe_in_a_policys_place_does_not_hang_the_start(machine, store):
-    os.mkfifo(machine / "home" / "work" / NEARBY_NAME)
+    os.mkfifo(machine / "home" / "lab" / NEARBY_NAME)
     with pytest.raises(PolicyError, match="not a regular file"):
-        trust.load(str(machine / "home" / "work" / NEARBY_NAME), store)
+        trust.load(str(machine / "home" / "lab" / NEARBY_NAME), store)
 
 
 def test_a_name_that_could_rewrite_a_terminal_cannot_be_trusted(machine):
@@ -343,19 +343,19 @@ def test_processes_that_trust_at_the_same_time_lose_nothing(store):
 @pytest.mark.parametrize("kind", [SourceKind.NEARBY, SourceKind.USER, SourceKind.SYSTEM, SourceKind.BUILT_IN])
 def test_a_sandbox_that_could_trust_in_the_users_name_is_not_started(machine, store, kind):
     source = Source(kind=kind, path="/etc/policy.yaml")
-    trust.refuse_writable_store(store.path, source, [str(machine / "home" / "work")])
+    trust.refuse_writable_store(store.path, source, [str(machine / "home" / "lab")])
     for writable in (machine / "home", Path(store.path).parent, Path(store.path), Path("/")):
         with pytest.raises(PolicyError, match="could trust policies in your name"):
             trust.refuse_writable_store(store.path, source, [str(writable)])
 
 
 def test_a_link_on_the_way_to_the_store_is_guarded_too(machine):
-    (machine / "home" / "work" / "data").mkdir()
-    (machine / "home" / ".local").symlink_to("work/deep")
+    (machine / "home" / "lab" / "data").mkdir()
+    (machine / "home" / ".local").symlink_to("lab/deep")
     store = trust.store_path({"XDG_DATA_HOME": str(machine / "home" / ".local")})
     source = Source(kind=SourceKind.USER, path="/etc/policy.yaml")
     with pytest.raises(PolicyError, match="could trust"):
-        trust.refuse_writable_store(store, source, [str(machine / "home" / "work")])
+        trust.refuse_writable_store(store, source, [str(machine / "home" / "lab")])
 
 
 def test_where_the_operator_pins_a_policy_the_store_decides_nothing(machine, store):

@@ -77,8 +77,8 @@ def test_what_is_no_python_is_told(program):
 
 
 def test_a_child_gets_no_library_path_that_a_sandbox_could_fill(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "work")
-    libraries = f":lib:/opt/lib;{tmp_path}/work/lib:{tmp_path}/link:"
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    libraries = f":lib:/opt/lib;{tmp_path}/mine/lib:{tmp_path}/link:"
     environ = {"LD_LIBRARY_PATH": libraries, "LD_PRELOAD": "/evil.so", "PATH": os.defpath, "SECRET_TOKEN": "x"}
-    scrubbed = interpreter.scrubbed(environ, [str(tmp_path / "work")])
+    scrubbed = interpreter.scrubbed(environ, [str(tmp_path / "mine")])
     assert scrubbed == {"LD_LIBRARY_PATH": "/opt/lib", "PATH": os.defpath}
