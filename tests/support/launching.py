@@ -1,7 +1,9 @@
 """Plans carried out by the real launcher, with a program that reports what it could do in the place of a kernel."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +16,24 @@ import openshell_kernel
 from openshell_kernel.policy.effective import PROC_READ_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 
-LAUNCH = Path(__file__).parent.parent / "confinement" / "launch.py"
-REACH = LAUNCH.with_name("reach.py")
-IMPORTS = ":".join(str(Path(module.__file__).parent.parent) for module in (openshell_kernel, landlock))
+
+def _copied():
+    """Copy the programs and what they import to where everybody reaches it, as a checkout may not be; return where."""
+    folder = Path(tempfile.mkdtemp(prefix="openshell-test-", dir="/var/tmp"))
+    atexit.register(shutil.rmtree, folder)
+    folder.chmod(0o755)
+    for program in ("launch.py", "reach.py"):
+        shutil.copy(Path(__file__).parent.parent / "confinement" / program, folder)
+    for module in (openshell_kernel, landlock):
+        package = Path(module.__file__).parent
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+_COPY = _copied()
+LAUNCH = _COPY / "launch.py"
+REACH = _COPY / "reach.py"
+IMPORTS = str(_COPY)
 NOBODY = 65534
 
 
