@@ -2,9 +2,14 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from openshell_kernel.sandbox import landlock
+
+# How long an example takes says nothing on a machine that does something else as well.
+hypothesis.settings.register_profile("openshell", deadline=None)
+hypothesis.settings.load_profile("openshell")
 
 EXPECTED_ABI = "OPENSHELL_EXPECT_LANDLOCK_ABI"
 

@@ -22,7 +22,7 @@ def damaged(draw):
     return TEXT[:start] + between + TEXT[end:]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged())
 def test_a_damaged_record_is_shown_or_refused_in_words(text):
     fd = snapshots.memfd(text)

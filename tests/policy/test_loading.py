@@ -566,25 +566,22 @@ POLICIES = st.fixed_dictionaries(
 @example("\ufeff")
 @example("a: 1\r\nb: [")
 @example("%TAG ! tag:x,2000:\n---\n!int 3")
-@settings(deadline=None)
 def test_no_text_crashes_loading(text):
     outcome(text)
 
 
 @given(YAML_ISH)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_nothing_that_looks_like_yaml_crashes_loading(text):
     outcome(text)
 
 
 @given(st.dictionaries(WORDS, VALUES, max_size=5))
-@settings(deadline=None)
 def test_no_structure_crashes_loading(data):
     outcome(json.dumps(data))
 
 
 @given(st.binary())
-@settings(deadline=None)
 def test_no_bytes_crash_loading(tmp_path_factory, content):
     file = tmp_path_factory.mktemp("bytes") / "policy.yaml"
     file.write_bytes(content)
@@ -593,7 +590,6 @@ def test_no_bytes_crash_loading(tmp_path_factory, content):
 
 
 @given(POLICIES)
-@settings(deadline=None)
 def test_a_valid_policy_survives_being_declared_and_loaded_again(data):
     policy = parse(json.dumps(data), name="policy.yaml")
     assert isinstance(policy, Policy)

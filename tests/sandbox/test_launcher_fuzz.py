@@ -26,7 +26,7 @@ CANARY = Path(__file__).parent.parent / "confinement" / "canary.py"
 SCOPES_SINCE_ABI = 6
 FILTERED = 2
 # One start takes about a tenth of a second.
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True, kw_only=True)
