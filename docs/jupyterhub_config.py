@@ -9,7 +9,7 @@ c = get_config()  # noqa: F821 - JupyterHub defines it
 
 # Your own settings come first.
 c.Spawner.default_url = "/lab"
-# A notebook in a home directory cannot write beside itself (README.md, "The working directory"): c.Spawner.notebook_dir
+# A notebook in a home directory cannot write beside itself, because a home is never granted: c.Spawner.notebook_dir
 # lets users begin in a folder of it, which must exist, for instance "~/notebooks". Settings of the provisioner are
 # options of the users' servers, in c.Spawner.args: "--OpenShellProvisioner.gpu_claims=/srv/claims".
 

@@ -5,7 +5,7 @@ provisioner starts this program in the kernel's place, on the same sockets, unti
 
 It runs no code of anybody's: it understands the messages of Jupyter's protocol and replies to them, reads no file but
 its connection file, and imports neither IPython nor ipykernel, which would run the files of a profile. It is started
-by the launcher nevertheless, with the tightest plan that lets it run; see `planning.refusal_plan`. What the machine
+by the launcher nevertheless, with the tightest plan that lets it run; see `refusal_plan`. What the machine
 cannot enforce, which may be the very reason of the refusal, is no obstacle to it.
 
 Source: Messaging in Jupyter, https://jupyter-client.readthedocs.io/en/stable/messaging.html

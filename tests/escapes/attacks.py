@@ -1,4 +1,4 @@
-"""The attacks, one line each: where tried in threats.md's classes, what it does, and how it must end.
+"""The attacks, one line each: what it is about, what it does, and how it must end.
 
 `code` is an expression over payload.py and the names that `World.targets` gives. An outcome is "works", the name of an
 errno, or "nothing". Where the two users' outcomes differ, they are written as `both(root, ordinary)`; where the attack
@@ -243,7 +243,8 @@ OWNED = (
 """What may succeed. `listed` is the phrase by which `%policy show` names it where it does."""
 
 UNTRIED = {
-    "the notebook's own output": "takes a browser",
+    "the reader's browser": "takes a browser",
+    "kernels that are not confined": "takes a kernel beside this one that is not",
     "processes that outlive the kernel": "takes the end of the kernel, and another look after it",
     "system calls that everyday programs need": "faults of Linux that nobody knows yet",
 }
