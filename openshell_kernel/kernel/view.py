@@ -24,8 +24,8 @@ ASKED_FOR = (Origin.POLICY, Origin.WORKDIR)
 """What a person asked for: if it was not granted, that is news; a baseline's path that does not exist is not."""
 VISIBLE_ROWS = 12
 DISCLAIMER = (
-    "As recorded at launch. This view is drawn inside the sandbox and proves nothing; "
-    "the Jupyter server's own record is authoritative."
+    "As recorded at launch. This view is drawn inside the sandbox, by code that the notebook can change: "
+    "it proves nothing."
 )
 _ORDER = (Origin.POLICY, Origin.WORKDIR, Origin.PROMOTION, Origin.GPU_BASELINE)
 
@@ -128,7 +128,11 @@ def build(snapshot: Snapshot) -> View:
             _section("Read-write", Access.READ_WRITE, snapshot),
             _section("Read-only", Access.READ_ONLY, snapshot),
         ),
-        unenforced=tuple(Remark(label="", subject=item.what, text=item.why) for item in effective.unenforced),
+        unenforced=tuple(
+            Remark(label="", subject=item.what, text=_sentence(item.why))
+            for item in effective.unenforced
+            if not item.wide_open
+        ),
         skipped=tuple(
             Remark(label=label(item.origin), subject=item.path, text=item.why)
             for item in effective.skipped
@@ -192,6 +196,9 @@ def _card(device: gpus.Device) -> Card:
 
 def _remarks(snapshot: Snapshot) -> Iterable[Remark]:
     effective = snapshot.effective
+    for item in effective.unenforced:
+        if item.wide_open:
+            yield Remark(label=f"Wide open: {item.what}", subject="", text=_sentence(item.why))
     rights = {rule.path: " ".join(rule.rights) for rule in effective.rules}
     for promotion in effective.promotions:
         yield Remark(

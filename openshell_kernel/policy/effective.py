@@ -102,10 +102,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unenforced:
-    """Something that a reader could expect the sandbox to enforce, and that it does not."""
+    """Something that a reader could expect the sandbox to enforce, and that it does not.
+
+    Through what is `wide_open` a notebook leaves the sandbox without any skill: it is shown first.
+    """
 
     what: str
     why: str
+    wide_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

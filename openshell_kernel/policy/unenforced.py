@@ -11,10 +11,31 @@ if TYPE_CHECKING:
 
 ALWAYS = (
     Unenforced(
+        what="the reader's browser",
+        why="JavaScript in an output runs in the browser of whoever shows the notebook, with that person's rights in "
+        "Jupyter. One cell is enough to start a kernel that is not confined, where Jupyter has one. Started by "
+        "`jupyter openshell lab`, Jupyter has none, but the script still reads and writes files through it. Run what "
+        "you do not trust without a browser: `jupyter openshell execute`",
+        wide_open=True,
+    ),
+    Unenforced(
         what="network",
-        why="TCP, UDP, SCTP, Unix sockets and every other connection are open to the notebook, and with them services "
-        "that run code outside when they are told to: docker.sock, the session bus, a debugger's port, a server "
+        why="TCP, UDP and every other protocol are open to the notebook: it can send whatever it may read to any host, "
+        "and reach services of this machine that run what they are told, such as a debugger's port or a server "
         "without a token",
+        wide_open=True,
+    ),
+    Unenforced(
+        what="Unix sockets",
+        why="Landlock does not restrict who connects to a socket that has a path: docker.sock, the session bus, "
+        "tmux, an agent's socket, or the forkserver of another kernel. Whatever listens there does what it is told, "
+        "outside of the sandbox",
+        wide_open=True,
+    ),
+    Unenforced(
+        what="kernels that are not confined",
+        why="a `python3` kernel beside this one talks in the clear, over ports of the loopback interface: this "
+        "notebook can listen to it",
     ),
     Unenforced(
         what="file metadata",
@@ -38,10 +59,9 @@ ALWAYS = (
         what="priority, scheduling and System V shared memory of the same user's other programs",
         why="ordinary permissions decide, and they look at the user only",
     ),
-    Unenforced(what="CPU, memory and disk space", why="set limits with cgroups, for example in the JupyterHub spawner"),
     Unenforced(
-        what="the notebook's own output",
-        why="HTML and JavaScript in outputs run in the browser of who opens the notebook, with the server's rights",
+        what="CPU, memory, disk space and the number of processes",
+        why="set limits with cgroups, for example in the JupyterHub spawner",
     ),
     Unenforced(
         what="files in the working directory",

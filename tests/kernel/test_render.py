@@ -315,3 +315,15 @@ def test_a_view_can_be_built_of_any_policy_the_enrichment_may_yield():
     value = make()
     empty = dataclasses.replace(value, effective=snapshots.effective())
     assert [section.count for section in build(empty).sections] == [0, 0]
+
+
+def test_what_is_wide_open_stands_at_the_top_and_not_in_the_list_below():
+    door = Unenforced(what="the browser", why="an output acts there", wide_open=True)
+    record = snapshots.record(snapshots.effective(snapshots.rule("/data"), unenforced=(door,)))
+    shown = build(make(record))
+    assert (shown.remarks[0].label, shown.remarks[0].text) == ("Wide open: the browser", "An output acts there.")
+    assert shown.unenforced == ()
+    page, text = show(record)
+    for seen in (page.text, text):
+        assert seen.count("the browser") == 1
+        assert seen.index("Wide open: the browser") < seen.index("/data")
