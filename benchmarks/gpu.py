@@ -8,7 +8,6 @@ itself where there is no GPU; its figures say nothing about GPUs.
 """
 
 import argparse
-import datetime as dt
 import importlib.util
 import json
 import platform
@@ -19,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support import gpu_results
 
 KERNELS = ("python3", "openshell-gpu")
 SECONDS = 600
@@ -103,22 +105,30 @@ def main() -> None:
     arguments = parser.parse_args()
     if importlib.util.find_spec("torch") is None:
         sys.exit("benchmarks/gpu.py needs PyTorch: pip install torch")
+    if arguments.record:
+        _check_hardware()
     seen: dict[str, list[dict[str, Any]]] = {name: [] for name in KERNELS}
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         for number in range(arguments.rounds):
             # Each kind goes first as often as the other: a GPU warms up.
             for name in KERNELS if number % 2 == 0 else reversed(KERNELS):
                 seen[name].append(measure(name, arguments.device, folder))
-    lines = ["| Work | outside | inside | ratio of throughputs |", "|---|---|---|---|"]
+    header, rows = ("Work", "outside", "inside", "ratio of throughputs"), []
     for work in (key for key in seen["python3"][0] if not key.startswith("_")):
         outside, inside = (statistics.median(round_[work] for round_ in seen[name]) for name in KERNELS)
-        lines.append(f"| {work} | {outside * 1000:.3f} ms | {inside * 1000:.3f} ms | {outside / inside:.3f} |")
+        rows.append((work, f"{outside * 1000:.3f} ms", f"{inside * 1000:.3f} ms", f"{outside / inside:.3f}"))
     where = f"{seen['python3'][0]['_device']}, Linux {platform.release()}, {arguments.rounds} rounds"
-    print(f"{where}\n" + "\n".join(lines))
+    print("\n".join((where, *(" | ".join(row) for row in (header, *rows)))))
     if arguments.record:
-        today = dt.datetime.now(dt.timezone.utc).date().isoformat()
-        with arguments.record.open("a", encoding="utf-8") as stream:
-            stream.write(f"\n## {today}: Throughput on {where}\n\n" + "\n".join(lines) + "\n")
+        gpu_results.add(arguments.record, f"Throughput on {where}", header, rows)
+
+
+def _check_hardware() -> None:
+    """Measure nothing that could not be recorded."""
+    try:
+        gpu_results.check_hardware()
+    except gpu_results.NoHardwareError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
