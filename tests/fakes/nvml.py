@@ -10,14 +10,14 @@ NVML = (Path(__file__).with_name("fake_nvml.c"), "libnvidia-ml.so.1")
 CUDA = (Path(__file__).with_name("fake_cuda.c"), "libcuda.so.1")
 
 
-def build(folder: Path, source: Path = NVML[0], name: str = NVML[1]) -> Path:
+def build(folder: Path, source: Path = NVML[0], name: str = NVML[1], *options: str) -> Path:
     """Compile a library into a folder; return the folder, for LD_LIBRARY_PATH. `configure` it before its use."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler (cc): the fake driver library cannot be built")
     folder.mkdir(parents=True, exist_ok=True)
     command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{name}", "-o"]
-    subprocess.run([*command, folder / name, source, "-ldl"], check=True)
+    subprocess.run([*command, folder / name, *options, source, "-ldl"], check=True)
     return folder
 
 

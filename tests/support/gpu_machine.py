@@ -24,7 +24,10 @@ def mount(*words):
 
 
 def make_devices(nodes):
-    """Replace /dev by a folder with the machine's nodes and those of the GPUs; only this namespace sees it."""
+    """Replace /dev by a folder with the machine's nodes and those of the GPUs; only this namespace sees it.
+
+    `nodes` maps the names of the GPUs' to their device numbers.
+    """
     new = tempfile.mkdtemp()
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", new)
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
@@ -37,8 +40,7 @@ def make_devices(nodes):
     os.mknod(f"{new}/ptmx", 0o20666, os.stat("/dev/ptmx").st_rdev)
     os.chmod(f"{new}/ptmx", 0o666)  # noqa: S103 - as it is
     os.symlink("/proc/self/fd", f"{new}/fd")
-    number = os.stat("/dev/null").st_rdev
-    for name in nodes:
+    for name, number in nodes.items():
         os.makedirs(os.path.dirname(f"{new}/{name}"), exist_ok=True)
         # As the driver makes them: who may use a GPU is for others to say.
         os.mknod(f"{new}/{name}", 0o20666, number)
@@ -54,27 +56,37 @@ def add_mig_minors(text):
         stream.write(text)
 
 
-def add_system_policy(text):
-    """Put a policy into /etc/openshell; only this namespace sees it."""
+def make_etc_writable():
+    """Let this namespace alone see what is written to /etc from now on."""
     folder = tempfile.mkdtemp()
     mount("-t", "tmpfs", "tmpfs", folder)
     for name in ("upper", "work"):
         os.mkdir(f"{folder}/{name}")
     mount("-t", "overlay", "overlay", "-o", f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work", "/etc")
+
+
+def add_system_policy(text):
+    """Put a policy into /etc/openshell; only this namespace sees it."""
+    make_etc_writable()
     os.mkdir("/etc/openshell")
     with open("/etc/openshell/policy.yaml", "w") as stream:
         stream.write(text)
 
 
-def main():
-    library, script, *arguments = sys.argv[1:]
+def enter():
+    """Change into a mount namespace in which claims of GPUs are the machine's own."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NEW_NAMESPACE) != 0:
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}")
     mount("--make-rprivate", "/")
     mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/run/lock")
+
+
+def main():
+    library, script, *arguments = sys.argv[1:]
+    enter()
     named = os.environ.pop(GPU_NODES, "")
-    make_devices(named.split(",") if named else NODES)
+    make_devices(dict.fromkeys(named.split(",") if named else NODES, os.stat("/dev/null").st_rdev))
     if MIG_MINORS in os.environ:
         add_mig_minors(os.environ.pop(MIG_MINORS))
     if SYSTEM_POLICY in os.environ:
