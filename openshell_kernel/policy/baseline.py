@@ -48,6 +48,8 @@ def data(path: str, reason: str) -> Need:
 
 GPU_NODE_REASON = "the GPU itself: CUDA opens it and speaks ioctl to it"
 
+_COMM = "CUDA writes /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304 from driver 550 on"
+
 GPU = (
     reading("/run/nvidia-persistenced", "NVML connects to this daemon; refused, it reports INSUFFICIENT_PERMISSIONS"),
     reading("/usr/lib/wsl", "the driver's libraries under WSL2"),
@@ -56,7 +58,7 @@ GPU = (
     writing("/dev/nvidia-uvm-tools", "unified memory: from driver 570 on, error 304 without it", DEVICE_RIGHTS),
     writing("/dev/nvidia-modeset", "display and Vulkan contexts of the driver", DEVICE_RIGHTS),
     writing("/dev/dxg", "the GPU under WSL2", DEVICE_RIGHTS),
-    writing("/proc", "CUDA writes /proc/<pid>/task/<tid>/comm; refused, cuInit returns 304", PROC_WRITE_RIGHTS),
+    writing("/proc", _COMM, PROC_WRITE_RIGHTS),
 )  # fmt: skip
 """OpenShell's GPU baseline, without the GPUs' own nodes, which `gpu` adds."""
 
