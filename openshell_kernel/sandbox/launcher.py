@@ -10,6 +10,7 @@ It imports the standard library and the landlock binding only, and nothing from 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -59,8 +60,10 @@ def _run(plan_fd: int, report_fd: int) -> None:
     plan = LaunchPlan.from_bytes(_read_all(plan_fd))
     confinement = _confine(plan)
     os.chdir(plan.cwd)
-    snapshot = {"format": SNAPSHOT_FORMAT, "confinement": confinement.to_json(), **plan.record}
-    environment = {**plan.environment, SNAPSHOT_VARIABLE: str(_sealed(json.dumps(snapshot).encode()))}
+    environment = dict(plan.environment)
+    if plan.record:
+        snapshot = {"format": SNAPSHOT_FORMAT, "confinement": confinement.to_json(), **plan.record}
+        environment[SNAPSHOT_VARIABLE] = str(_sealed(json.dumps(snapshot).encode()))
     _report(report_fd, {"status": "confined", "confinement": confinement.to_json()})
     # Python ignores these two in itself, and an ignored signal stays ignored across exec.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -79,7 +82,9 @@ def _confine(plan: LaunchPlan) -> landlock.Confinement:
     if plan.proc == "leave":
         layers += procfs.unchanged(plan.rules, stays_root=stays_root)
     else:
-        layers += procfs.protect(plan.rules, stays_root=stays_root, refuse=plan.proc == "protect")
+        layers += procfs.protect(
+            plan.rules, stays_root=stays_root, refuse=plan.proc == "protect", for_gpu=plan.proc_for_gpu
+        )
     support = landlock.probe()
     required = support.abi is not None or plan.require_landlock
     prepared = landlock.prepare(plan.rules, support) if required else None
@@ -118,8 +123,18 @@ def _sealed(text: bytes) -> int:
     """Return an inheritable descriptor of an anonymous file with this content, which nobody can change any more.
 
     Source: memfd_create(2) and fcntl(2), File Sealing.
+
+    Raises:
+        ConfinementError: Linux, or a container around us, makes none.
     """
-    fd = os.memfd_create("openshell-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        fd = os.memfd_create("openshell-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        blocked = error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS)
+        remedy = "a container's seccomp profile blocks memfd_create: allow it there" if blocked else "try again"
+        raise ConfinementError(
+            f"the record of the sandbox cannot be kept in memory (memfd_create: {error.strerror}): {remedy}"
+        ) from None
     view = memoryview(text)
     while view:
         view = view[os.write(fd, view) :]

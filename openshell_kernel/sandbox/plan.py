@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from openshell_kernel.errors import ConfinementError
 
-FORMAT = 1
+FORMAT = 2
 SNAPSHOT_VARIABLE = "OPENSHELL_SNAPSHOT_FD"
 """Names the descriptor from which the kernel reads the record of its own sandbox."""
 
@@ -56,6 +56,11 @@ PROC = frozenset({"leave", "protect", "allow"})
 """What to do about /proc. `protect`: a private mount namespace in which its controls of the machine are read-only, or
 no start; `allow`: the same, or a start all the same."""
 
+_OTHER_VERSION = (
+    "the launch plan was made by another version of openshell_kernel than is installed now: it was upgraded, or put "
+    "back, under the running server; nothing was started. Stop Jupyter's server and start it again: restarting the "
+    "kernel does not help"
+)
 _MAX_ID = 4294967294
 _BPF_INSTRUCTION = 8  # bytes
 _BPF_LONGEST = 4096  # instructions, linux/bpf_common.h
@@ -78,10 +83,11 @@ class LaunchPlan(NamedTuple):
         environment: the kernel's whole environment.
         rules: the filesystem rules, in the order in which they are reported.
         require_landlock: refuse to start where Landlock is missing.
-        record: JSON object that is handed to the kernel beside what was achieved.
+        record: JSON object that is handed to the kernel beside what was achieved; nothing is, where it is empty.
         identity: whom the kernel runs as; None leaves that as it is.
         keep_capabilities: what the kernel keeps when all other capabilities are dropped.
         proc: one of `PROC`.
+        proc_for_gpu: a GPU is given, which needs /proc read-write: a policy that lists it read-only does not help.
         seccomp: the filter of system calls, as BPF instructions; empty where the trusted side could not make one.
         seccomp_detail: what the filter covers, or why there is none.
         require_seccomp: refuse to start without a filter.
@@ -96,6 +102,7 @@ class LaunchPlan(NamedTuple):
     identity: Identity | None = None
     keep_capabilities: tuple[str, ...] = ()
     proc: str = "leave"
+    proc_for_gpu: bool = False
     seccomp: bytes = b""
     seccomp_detail: str = ""
     require_seccomp: bool = True
@@ -113,6 +120,7 @@ class LaunchPlan(NamedTuple):
             "identity": self.identity and self.identity._asdict(),
             "keep_capabilities": self.keep_capabilities,
             "proc": self.proc,
+            "proc_for_gpu": self.proc_for_gpu,
             "seccomp": self.seccomp.hex(),
             "seccomp_detail": self.seccomp_detail,
             "require_seccomp": self.require_seccomp,
@@ -124,15 +132,17 @@ class LaunchPlan(NamedTuple):
         """Read a plan, by allow-list: whatever is not exactly as `to_bytes` writes it is refused.
 
         Raises:
-            ConfinementError: the plan is damaged; nothing may be started from it.
+            ConfinementError: the plan is damaged, or another version of this package wrote it; nothing may be started
+                from it.
         """
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
             raise _damaged("it is not JSON") from None
         _expect(isinstance(data, dict), "it is not an object")
-        _expect(data.keys() == _KEYS, f"its keys are not {sorted(_KEYS)}")
-        _expect(_is_int(data["format"], FORMAT), f"its format is not {FORMAT}")
+        _expect(type(data.get("format")) is int, "it has no format")
+        if data["format"] != FORMAT or data.keys() != _KEYS:
+            raise ConfinementError(_OTHER_VERSION)
         argv, cwd, environment = data["argv"], data["cwd"], data["environment"]
         _expect(_is_strings(argv) and argv != [] and os.path.isabs(argv[0]), "argv is not a command")
         _expect(_is_string(cwd) and os.path.isabs(cwd), "cwd is not an absolute path")
@@ -144,6 +154,7 @@ class LaunchPlan(NamedTuple):
         keep, proc = data["keep_capabilities"], data["proc"]
         _expect(_is_strings(keep) and CAPABILITIES.issuperset(keep), "keep_capabilities is wrong")
         _expect(_is_string(proc) and proc in PROC, "proc is wrong")
+        _expect(isinstance(data["proc_for_gpu"], bool), "proc_for_gpu is not true or false")
         _expect(_is_string(data["seccomp_detail"]), "seccomp_detail is not text")
         _expect(isinstance(data["require_seccomp"], bool), "require_seccomp is not true or false")
         return cls(
@@ -156,6 +167,7 @@ class LaunchPlan(NamedTuple):
             identity=_identity(data["identity"]),
             keep_capabilities=tuple(keep),
             proc=proc,
+            proc_for_gpu=data["proc_for_gpu"],
             seccomp=_program(data["seccomp"]),
             seccomp_detail=data["seccomp_detail"],
             require_seccomp=data["require_seccomp"],
@@ -173,6 +185,7 @@ _KEYS = {
     "identity",
     "keep_capabilities",
     "proc",
+    "proc_for_gpu",
     "seccomp",
     "seccomp_detail",
     "require_seccomp",
@@ -220,10 +233,6 @@ def _is_string(value: object) -> bool:
 
 def _is_strings(value: object) -> bool:
     return isinstance(value, list) and all(_is_string(item) for item in value)
-
-
-def _is_int(value: object, expected: int) -> bool:
-    return type(value) is int and value == expected
 
 
 def _expect(condition: bool, what: str) -> None:

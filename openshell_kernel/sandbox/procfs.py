@@ -45,11 +45,19 @@ class _MountAttributes(ctypes.Structure):
     )
 
 
-def protect(rules: Iterable[PlanRule], *, stays_root: bool, refuse: bool) -> tuple[Layer, ...]:
+_READ_ONLY_PROC = "list /proc in read_only"
+_AND_NOT_PROMOTED = (
+    "and do without GPUs (jupyter: {gpu: {request: none}}), or keep it read-only although CUDA may then not start "
+    "(jupyter: {baseline_conflicts: {allow_promotion: []}})"
+)
+
+
+def protect(rules: Iterable[PlanRule], *, stays_root: bool, refuse: bool, for_gpu: bool) -> tuple[Layer, ...]:
     """Give this process a /proc that cannot be used against the machine. Call it before the rules' paths are opened.
 
     What counts is how it turned out: when a control of the machine is still writable, the kernel stays root and a rule
-    grants writing it, the start is refused, unless the operator has allowed it and `refuse` is False.
+    grants writing it, the start is refused, unless the operator has allowed it and `refuse` is False. `for_gpu` tells
+    that a GPU needs it writable, whatever the policy says.
 
     Raises:
         ConfinementError: that, with the remedy.
@@ -68,11 +76,13 @@ def protect(rules: Iterable[PlanRule], *, stays_root: bool, refuse: bool) -> tup
     writable = [path for point in points for path in _writable(point)]
     granted = _may_write(rules, points)
     if writable and granted and stays_root and refuse:
+        cause = "a GPU needs /proc read-write, whatever the policy says," if for_gpu else "the policy grants it"
+        remedy = f"{_READ_ONLY_PROC} {_AND_NOT_PROMOTED}" if for_gpu else _READ_ONLY_PROC
         raise ConfinementError(
             f"started as root, the notebook could write {', '.join(writable)}, which control the whole machine, "
-            f"because the policy grants /proc read-write and {problem or 'they cannot be made read-only'}: start "
-            "Jupyter as an ordinary user, grant the container CAP_SYS_ADMIN, list /proc in read_only, or, if you "
-            "accept the risk, set c.OpenShellProvisioner.allow_root_proc = True"
+            f"because {cause} and {problem or 'they cannot be made read-only'}: start Jupyter as an ordinary user, "
+            "grant the container CAP_SYS_ADMIN, have its runtime mount them read-only as Docker does, "
+            f"{remedy}, or, if you accept the risk, set c.OpenShellProvisioner.allow_root_proc = True"
         )
     return (_tunables(writable, problem, stays_root=stays_root), _processes(hidden=hidden, granted=granted))
 

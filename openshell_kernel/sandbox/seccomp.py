@@ -23,7 +23,7 @@ _FILTERED = 2
 _CAUSES = {
     errno.ENOSYS: "this Linux was built without CONFIG_SECCOMP_FILTER, or a container's seccomp profile hides it",
     errno.EINVAL: "this Linux was built without CONFIG_SECCOMP_FILTER, or the filter is damaged",
-    errno.EPERM: "a container's seccomp profile blocks it: allow seccomp in the profile",
+    errno.EPERM: "a container's seccomp profile blocks the system call seccomp: allow it in the profile",
     errno.ENOMEM: "too many filters are in force already",
 }
 

@@ -258,6 +258,7 @@ async def make_plan(
             identity=identity,
             keep_capabilities=_keep_capabilities(effective, identity),
             proc=_proc(operator),
+            proc_for_gpu=effective.selection.granted,
         )
         return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=held)
 

@@ -5,6 +5,7 @@ The only importer of libseccomp's binding, whose import starts a process to find
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import platform
@@ -25,6 +26,15 @@ MACHINES = ("x86_64", "aarch64")
 """The list was made for these: elsewhere, arguments can stand in another order."""
 
 _NO_SUCH_CALL = -1
+# seccomp(2); the launcher, which imports nothing of this zone, has its own.
+_SYSTEM_CALL = {"x86_64": 317, "aarch64": 277}
+_GET_ACTION_AVAIL = 2
+_RET_KILL_PROCESS = 0x80000000
+_CAUSES = {
+    errno.EPERM: "a container's seccomp profile blocks the system call seccomp: allow it in the profile",
+    errno.ENOSYS: "the system call seccomp is missing: a container's seccomp profile hides it, where it has to be "
+    "allowed, or this Linux was built without CONFIG_SECCOMP_FILTER",
+}
 _OPTIMIZE_AS_TREE = 2
 _32_BITS = 2**32
 _GO_ON_WITHOUT = "or set c.OpenShellProvisioner.require_seccomp = False to go on without this layer"
@@ -67,10 +77,20 @@ def build(*, binding: Callable[[], Any] | None = None, machine: str | None = Non
     try:
         return _compile(libseccomp)
     except OSError as error:
-        raise ConfinementError(f"libseccomp cannot compile the filter ({error.strerror}): update libseccomp2") from None
+        cause = _blocked(machine) or f"libseccomp cannot compile the filter ({error.strerror}): update libseccomp2"
+        raise ConfinementError(cause) from None
 
 
 _cached = functools.cache(build)
+
+
+def _blocked(machine: str) -> str:
+    """Return why not even this process may ask Linux about filters, as libseccomp does before it compiles one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    action = ctypes.c_uint32(_RET_KILL_PROCESS)
+    if libc.syscall(ctypes.c_long(_SYSTEM_CALL[machine]), _GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0:
+        return ""
+    return _CAUSES.get(ctypes.get_errno(), "")
 
 
 def _import() -> Any:  # noqa: ANN401 - the binding has no types

@@ -106,6 +106,17 @@ def test_without_the_right_to_mount_the_start_is_refused_with_the_remedy():
     assert "read_only" in refused
 
 
+def test_with_a_gpu_the_remedy_says_that_listing_proc_read_only_is_not_enough_and_what_is():
+    refused = launch(plan(proc="protect", proc_for_gpu=True), wrapper=WITHOUT_MOUNTS).refused
+    assert "a GPU needs /proc read-write, whatever the policy says" in refused
+    assert "the policy grants" not in refused
+    assert "list /proc in read_only and do without GPUs (jupyter: {gpu: {request: none}}), or" in refused
+    assert "allow_promotion: []" in refused
+    alone = launch(plan(proc="protect"), wrapper=WITHOUT_MOUNTS).refused
+    assert "the policy grants it" in alone
+    assert "GPU" not in alone
+
+
 def test_the_operator_can_allow_it_and_the_kernel_says_what_is_open():
     launched = launch(plan(["write", PATTERN], proc="allow"), wrapper=WITHOUT_MOUNTS)
     assert launched.outcomes == ["ok"]

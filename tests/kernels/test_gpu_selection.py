@@ -424,8 +424,8 @@ def test_the_suite_for_machines_with_a_gpu_records_no_stand_ins(on_machine, tmp_
 
 def test_on_a_machine_that_is_expected_to_have_a_gpu_the_suite_fails_without_landlock(on_machine):
     suite = str(TESTS / "kernels" / "gpu_suite.py")
-    without = TESTS / "support" / "without_landlock.py"
-    outcomes = on_machine(without, "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="1")
+    without = TESTS / "support" / "without_call.py"
+    outcomes = on_machine(without, "landlock_create_ruleset", "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="1")
     assert set(outcomes.values()) == {"failed"}
-    outcomes = on_machine(without, "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="")
+    outcomes = on_machine(without, "landlock_create_ruleset", "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="")
     assert set(outcomes.values()) == {"skipped"}

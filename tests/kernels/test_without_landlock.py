@@ -19,7 +19,16 @@ def start(user):
     def run(code, **configuration):
         arguments = [json.dumps(configuration), str(user / "notebooks"), "print('I run')"]
         done = subprocess.run(
-            [sys.executable, "-m", "support.without_landlock", code, sys.executable, str(SCRIPT), *arguments],
+            [
+                sys.executable,
+                "-m",
+                "support.without_call",
+                "landlock_create_ruleset",
+                code,
+                sys.executable,
+                str(SCRIPT),
+                *arguments,
+            ],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             capture_output=True,
             text=True,

@@ -19,6 +19,7 @@ PLAN = LaunchPlan(
     identity=Identity(uid=1500, gid=1501, groups=(44,)),
     keep_capabilities=("dac_override",),
     proc="protect",
+    proc_for_gpu=True,
     seccomp=bytes(range(16)),
     seccomp_detail="all of them",
     require_seccomp=False,
@@ -43,8 +44,8 @@ def test_a_plan_crosses_unchanged():
         pytest.param(b"[]", id="a list"),
         pytest.param(b"[" * 100_000, id="deep nesting"),
         pytest.param(b"\xff\xfe", id="bytes that are no text"),
-        pytest.param(changed(format=True), id="a format that only looks like 1"),
-        pytest.param(changed(extra=1), id="an unknown key"),
+        pytest.param(changed(format=True), id="a format that only looks like a number"),
+        pytest.param(b'{"argv": []}', id="no format"),
         pytest.param(changed(argv=[]), id="no command"),
         pytest.param(changed(argv=["python"]), id="a command that would be looked up"),
         pytest.param(changed(argv=["/bin/sh", 1]), id="an argument that is no text"),
@@ -84,6 +85,7 @@ def test_a_plan_crosses_unchanged():
         pytest.param(changed(keep_capabilities=["sys_admin"]), id="keeping a capability that is never kept"),
         pytest.param(changed(keep_capabilities="dac_override"), id="capabilities that are no list"),
         pytest.param(changed(proc="none"), id="an unknown way with /proc"),
+        pytest.param(changed(proc_for_gpu=1), id="a GPU as a number"),
         pytest.param(changed(seccomp=None), id="no filter"),
         pytest.param(changed(seccomp="00000000 00000000"), id="a filter that is not quite hexadecimal"),
         pytest.param(changed(seccomp="\u00e4"), id="a filter in no alphabet"),
@@ -97,6 +99,23 @@ def test_a_plan_crosses_unchanged():
 def test_a_damaged_plan_is_refused(text):
     with pytest.raises(ConfinementError, match="plan is damaged"):
         LaunchPlan.from_bytes(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(changed(format=1), id="an older format"),
+        pytest.param(changed(format=3), id="a newer format"),
+        pytest.param(changed(extra=1), id="an unknown key"),
+        pytest.param(b'{"format": 2}', id="keys that are missing"),
+    ],
+)
+def test_a_plan_of_another_version_is_told_apart_from_a_damaged_one(text):
+    """The server, which runs since before an upgrade, makes it for the launcher that is installed now."""
+    with pytest.raises(ConfinementError, match="under the running server") as caught:
+        LaunchPlan.from_bytes(text)
+    assert "Stop Jupyter's server and start it again" in str(caught.value)
+    assert "damaged" not in str(caught.value)
 
 
 JSON = st.recursive(

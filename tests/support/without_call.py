@@ -1,6 +1,6 @@
-"""Runs a program on a kernel that answers every call to Landlock with an error, as kernels without it do.
+"""Runs a program where one system call is answered with an error, as by a kernel without it or a container's profile.
 
-`python -m support.without_landlock ERRNO-NAME PROGRAM ARGUMENTS...`. A seccomp filter stands in for the older kernel.
+`python -m support.without_call CALL ERRNO-NAME PROGRAM ARGUMENTS...`. A seccomp filter stands in for the older kernel.
 """
 
 import ctypes
@@ -9,7 +9,10 @@ import os
 import struct
 import sys
 
-LANDLOCK_CREATE_RULESET = 444
+CALLS = {
+    "x86_64": {"landlock_create_ruleset": 444, "seccomp": 317, "memfd_create": 319},
+    "aarch64": {"landlock_create_ruleset": 444, "seccomp": 277, "memfd_create": 279},
+}
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 RET_ERRNO, RET_ALLOW = 0x00050000, 0x7FFF0000
 LOAD_NUMBER, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
@@ -20,12 +23,12 @@ class Program(ctypes.Structure):
 
 
 def main():
-    code = getattr(errno, sys.argv[1])
+    number, code = CALLS[os.uname().machine][sys.argv[1]], getattr(errno, sys.argv[2])
     instructions = b"".join(
         struct.pack("HBBI", *instruction)
         for instruction in (
             (LOAD_NUMBER, 0, 0, 0),
-            (JUMP_EQUAL, 0, 1, LANDLOCK_CREATE_RULESET),
+            (JUMP_EQUAL, 0, 1, number),
             (RETURN, 0, 0, RET_ERRNO | code),
             (RETURN, 0, 0, RET_ALLOW),
         )
@@ -36,7 +39,7 @@ def main():
         PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program)
     ):
         raise SystemExit(os.strerror(ctypes.get_errno()))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is wanted
+    os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""Where a container's seccomp profile blocks a system call that a start needs, the refusal names that call."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("start_and_tell.py")
+
+
+@pytest.fixture
+def start(user):
+    """Return a function that starts a kernel where a system call is answered with an error."""
+
+    def run(call, code, **configuration):
+        arguments = [json.dumps(configuration), str(user / "notebooks"), "print('I run')"]
+        done = subprocess.run(
+            [sys.executable, "-m", "support.without_call", call, code, sys.executable, str(SCRIPT), *arguments],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize("code", ["EPERM", "ENOSYS"])
+def test_seccomp_that_is_blocked_is_told_apart_from_a_library_that_is_too_old(start, code):
+    error = start("seccomp", code)["error"]
+    assert error.startswith("ConfinementError: ")
+    assert "a container's seccomp profile" in error
+    assert "the system call seccomp" in error
+    assert "update libseccomp2" not in error
+    assert "require_seccomp = False" in error
+
+
+def test_seccomp_that_is_blocked_is_no_obstacle_where_the_operator_does_without(start):
+    outcome = start("seccomp", "EPERM", require_seccomp=False)
+    assert "I run" in outcome["text"]
+    assert "a container's seccomp profile blocks the system call seccomp" in " ".join(outcome["shown"].split())
+
+
+@pytest.mark.parametrize("code", ["EPERM", "ENOSYS"])
+def test_memfd_create_that_is_blocked_has_its_own_message(start, code):
+    error = start("memfd_create", code)["error"]
+    assert error.startswith("ConfinementError: the record of the sandbox cannot be kept in memory (memfd_create: ")
+    assert error.endswith("a container's seccomp profile blocks memfd_create: allow it there")
