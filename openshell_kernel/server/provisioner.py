@@ -23,6 +23,7 @@ from openshell_kernel.errors import ConfigurationError, ConfinementError, Launch
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server import arguments
+from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked
@@ -136,7 +137,7 @@ class OpenShellProvisioner(LocalProvisioner):
             self._check(self.config.get("OpenShellProvisioner", {}))
         except (ConfigurationError, TraitError) as error:
             forget_failed_start(kwargs.get("parent"), kwargs.get("kernel_id"))
-            raise ConfigurationError(f"{place}: {error}") from None
+            raise answer(ConfigurationError(f"{place}: {error}")) from None
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
         self._private: PrivateFolder | None = None
@@ -148,6 +149,7 @@ class OpenShellProvisioner(LocalProvisioner):
         # How the kernel was last started: not None means that it ran before, and this is a restart.
         self._last: Planned | None = None
 
+    @answered
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's launch arguments
         """Load the policy and prepare Jupyter's side of the connection.
 
@@ -174,6 +176,7 @@ class OpenShellProvisioner(LocalProvisioner):
             await self._forget()
             raise
 
+    @answered
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ANN401
         """Plan the sandbox, start the launcher and return when the confined kernel listens.
 

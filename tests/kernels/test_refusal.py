@@ -268,14 +268,19 @@ def test_a_wrong_kernelspec_leaves_no_start_pending(user, tmp_path, monkeypatch)
     assert asyncio.run(attempt()) == {}
 
 
-def start(running, name):
-    """Open a notebook; return its session, or what the server answers instead."""
-    session = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "openshell-gpu"}}
+def ask(running, path, body):
+    """Ask a server for something; return what it answers, be it an error."""
     try:
-        return running.request("POST", "api/sessions", session)
+        return running.request("POST", path, body)
     except urllib.error.HTTPError as error:
         with error:
             return json.loads(error.read())
+
+
+def start(running, name):
+    """Open a notebook; return its session, or what the server answers instead."""
+    session = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "openshell-gpu"}}
+    return ask(running, "api/sessions", session)
 
 
 def test_a_server_with_a_running_kernel_and_failed_starts_stops_on_sigterm(user):
@@ -289,6 +294,31 @@ def test_a_server_with_a_running_kernel_and_failed_starts_stops_on_sigterm(user)
             assert reason in start(running, "b.ipynb")["message"]
         # And with one kernel that was refused its restart.
         assert running.request("POST", f"api/kernels/{kernel}/restart")["id"] == kernel
+
+
+def test_a_refusal_carries_its_reason_to_whoever_starts_a_kernel_or_a_notebook(user):
+    """JupyterLab starts notebooks, consoles, and other programs kernels alone."""
+    lab = user / "lab"
+    wrong = {"provisioner_name": "openshell-provisioner", "config": {"polcy": "/100%.yaml"}}
+    spec = lab / ".local" / "share" / "jupyter" / "kernels" / "wrong" / "kernel.json"
+    policy = lab / ".config" / "openshell" / "policy.yaml"
+    with server.running(lab) as running:
+        spec.parent.mkdir(parents=True)
+        spec.write_text(
+            json.dumps(
+                {"argv": ["true"], "display_name": "", "language": "", "metadata": {"kernel_provisioner": wrong}}
+            )
+        )
+        answer = ask(running, "api/kernels", {"name": "wrong"})
+        assert "unknown key 'polcy'" in answer["message"]
+        policy.parent.mkdir(parents=True)
+        for text, reason in ((BROKEN, "version: must be the number 1"), (UNENFORCEABLE, "/nowhere: No such file")):
+            policy.write_text(text)
+            answer = ask(running, "api/kernels", {"name": "openshell-gpu"})
+            assert reason in answer["message"]
+            assert not answer.get("traceback")
+            assert answer["message"] == start(running, "a.ipynb")["message"]
+        assert running.request("GET", "api/kernels") == []
 
 
 def test_the_policy_error_of_a_first_start_is_raised(user, write_policy):
