@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 VARIABLE = "OPENSHELL_SANDBOX_POLICY"
 SYSTEM_POLICY = "/etc/openshell/policy.yaml"
 BUILT_IN_POLICY = str(Path(__file__).with_name("default.yaml"))
+BESIDE = "in the kernel's kernel.json, metadata.kernel_provisioner.config"
+"""Where a setting of the provisioner counts for every client."""
 NEARBY_NAME = "openshell-policy.yaml"
 """The name of a policy that lies near the notebook; it counts once its content is trusted, see `trust`."""
 
@@ -50,12 +52,22 @@ class Source:
         """Whether the operator named this policy for every notebook: then a file near a notebook does not count."""
         return self.kind in (SourceKind.CONFIGURED, SourceKind.ENVIRONMENT)
 
+    @property
+    def by_operator(self) -> bool:
+        """Whether who installs or starts Jupyter has named this policy, and not the notebook's user or nobody.
+
+        /etc/openshell is root's. A variable counts because it is that of the program which starts the kernels: a
+        gateway lets its clients set only those that its operator names.
+        """
+        return self.pinned or self.kind is SourceKind.SYSTEM
+
 
 def find(
     *,
     configured: str | None = None,
     environ: Mapping[str, str],
     nearby: Iterable[str] = (),
+    required: bool = False,
     home_config: str | None = None,
     system: str = SYSTEM_POLICY,
     built_in: str = BUILT_IN_POLICY,
@@ -69,6 +81,7 @@ def find(
         environ: the environment of the server, never one that the sandbox could have changed.
         nearby: the folders in which a policy near the notebook may lie, the nearest first; see `nearby_folders`.
             Not looked at where the operator named a policy: who pins one decides for every notebook.
+        required: only a policy of the operator's counts; see `Source.by_operator`.
         home_config: the folder that stands for an unset XDG_CONFIG_HOME; `~/.config` by default.
         system: the machine's policy.
         built_in: the package's policy.
@@ -76,7 +89,8 @@ def find(
         expanduser: resolves `~`.
 
     Raises:
-        PolicyError: a source was named and is not there, or it cannot be told whether one is.
+        PolicyError: a source was named and is not there, or it cannot be told whether one is, or none of the operator's
+            is there and one is required.
     """
     variable = environ.get(VARIABLE)
     if configured:
@@ -84,16 +98,22 @@ def find(
         return _named(source, "the provisioner's trait `policy`", lstat)
     if variable:
         return _named(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
-    for folder in nearby:
+    for folder in () if required else nearby:
         near = Source(kind=SourceKind.NEARBY, path=nearby_policy(folder))
         if _exists(near, lstat):
             return near
-    user = _user_policy(environ, home_config=home_config, expanduser=expanduser)
+    user = None if required else _user_policy(environ, home_config=home_config, expanduser=expanduser)
     if user is not None and _exists(user, lstat):
         return user
     machine = Source(kind=SourceKind.SYSTEM, path=system)
     if _exists(machine, lstat):
         return machine
+    if required:
+        raise PolicyError(
+            f"require_policy: no policy of the operator's is there, and no other counts: name one, `policy` {BESIDE}, "
+            f"put it into {system}, or name it by {VARIABLE} in the environment of what starts kernels, which "
+            "Enterprise Gateway does not pass on"
+        )
     return Source(kind=SourceKind.BUILT_IN, path=built_in)
 
 

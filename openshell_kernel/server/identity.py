@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.effective import Rule
     from openshell_kernel.policy.model import ProcessPolicy
+    from openshell_kernel.sandbox.plan import PlanRule
     from openshell_kernel.server.private import PrivateFolder
 
 _ACCOUNT = "sandbox"
@@ -78,7 +79,7 @@ def resolve(
     return Identity(uid=uid, gid=gid, groups=groups)
 
 
-def needs_override(rules: Iterable[Rule], *, runs_as: int, groups: Iterable[int] = ()) -> bool:
+def needs_override(rules: Iterable[Rule | PlanRule], *, runs_as: int, groups: Iterable[int] = ()) -> bool:
     """Tell whether root, without the right to override permissions, could not work with what a policy grants.
 
     So it is with a notebook's folder that another user owns, as volumes of containers are, or with a Python in another

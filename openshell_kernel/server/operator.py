@@ -21,6 +21,7 @@ class Operator:
     """What the operator decides; see the traits of the provisioner for the meanings."""
 
     policy: str | None = None
+    require_policy: bool = False
     require_landlock: bool = True
     require_seccomp: bool = True
     allow_root_proc: bool = False

@@ -51,7 +51,8 @@ class LoadedPolicy:
     """A policy, where it was found, and the working directory and the server's root folder that it was found for.
 
     `workdir` is without symbolic links, and `linked` says why it was not reached straight, if it was not. Names are
-    resolved once: what was judged is what counts, whatever a notebook does to its folders meanwhile.
+    resolved once: what was judged is what counts, whatever a notebook does to its folders meanwhile. `notices` are what
+    people should know of where the policy comes from.
     """
 
     policy: Policy
@@ -59,6 +60,7 @@ class LoadedPolicy:
     workdir: str
     linked: str
     root: str | None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,11 @@ def load_policy(operator: Operator, *, folder: str, root: str | None) -> LoadedP
     linked = places.refuse_link(folder, workdir, root=root, home=home)
     if linked:
         nearby += _nearby_by_name(folder, root=root, home=home)
-    source = sources.find(configured=operator.policy, environ=os.environ, nearby=nearby)
+    source = sources.find(
+        configured=operator.policy, environ=os.environ, nearby=nearby, required=operator.require_policy
+    )
     store = trust.Store(trust.store_path(os.environ))
-    trust.refuse_removed(source, nearby, store)
+    trust.refuse_removed(source, () if operator.require_policy else nearby, store)
     near = source.kind is sources.SourceKind.NEARBY
     if near and linked:
         raise PolicyError(
@@ -209,7 +213,7 @@ async def make_plan(
             home=home,
             identity_applied=identity is not None,
             records=selection.records,
-            notices=(*arguments.exposures(), *((problem,) if problem else ())),
+            notices=(*loaded.notices, *arguments.exposures(), *((problem,) if problem else ())),
         )
         effective = enrich(
             loaded.policy,

@@ -71,6 +71,12 @@ class OpenShellProvisioner(LocalProvisioner):
         "trusted openshell-policy.yaml near the notebook, then the user's openshell/policy.yaml, then "
         "/etc/openshell/policy.yaml, then the built-in policy.",
     ).tag(config=True)
+    require_policy = Bool(
+        False,
+        help="Start no kernel without a policy of the operator's: this trait `policy`, OPENSHELL_SANDBOX_POLICY or "
+        "/etc/openshell/policy.yaml. The policies of users and near notebooks do not count then, and instead of the "
+        "built-in one nothing starts.",
+    ).tag(config=True)
     require_landlock = Bool(
         True,
         help="Refuse to start where Landlock is missing. When False, a policy that says best_effort starts WITHOUT "
@@ -236,6 +242,7 @@ class OpenShellProvisioner(LocalProvisioner):
         """
         return Operator(
             policy=self.policy,
+            require_policy=self.require_policy,
             require_landlock=self.require_landlock,
             require_seccomp=self.require_seccomp,
             allow_root_proc=self.allow_root_proc,

@@ -1,7 +1,8 @@
-"""The refusal kernel: stands in for a kernel that could not be restarted, and answers every cell with the reason.
+"""The refusal kernel: stands in for a kernel that was refused, and answers every cell with the reason.
 
 Jupyter has no way to tell a person why a restart failed: the notebook would say "restarting" for ever. So the
-provisioner starts this program in the kernel's place, on the same sockets, until a restart succeeds.
+provisioner starts this program in the kernel's place, on the same sockets, until a restart succeeds. A client that
+ignores provisioners does not even learn why a first start failed: there, `standalone` becomes this program.
 
 It runs no code of anybody's: it understands the messages of Jupyter's protocol and replies to them, reads no file but
 its connection file, and imports neither IPython nor ipykernel, which would run the files of a profile. It is started
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REASON_VARIABLE = "OPENSHELL_REFUSAL"
+WHAT_VARIABLE = "OPENSHELL_REFUSAL_WHAT"
 LANGUAGE_VARIABLE = "OPENSHELL_REFUSAL_LANGUAGE"
-"""How the trusted side passes the reason, and the language of the kernel that this one stands in for."""
+"""How the trusted side passes the reason, what was refused, and the language of the kernel that this one stands in for.
 
-_ERROR = "KernelNotRestarted"
+What was refused is a participle: the kernel was not `started`, or `restarted`.
+"""
+
 _PROTOCOL = "5.3"
 _POLL_MILLISECONDS = 1000
 _LINGER_MILLISECONDS = 500
@@ -49,7 +53,8 @@ _PYTHON = {
 class RefusalKernel:
     """A kernel that is always idle and never does anything."""
 
-    def __init__(self, connection: dict[str, Any], *, reason: str, language: str, parent: int) -> None:
+    def __init__(self, connection: dict[str, Any], *, what: str, reason: str, language: str, parent: int) -> None:
+        self._what = what
         self._reason = reason
         self._language = language
         self._parent = parent
@@ -137,14 +142,14 @@ class RefusalKernel:
     def _error(self) -> dict[str, Any]:
         return {
             "status": "error",
-            "ename": _ERROR,
+            "ename": f"KernelNot{self._what.capitalize()}",
             "evalue": self._reason,
             "traceback": self._text().splitlines(),
         }
 
     def _text(self) -> str:
         return (
-            f"OpenShell: the kernel could not be restarted, and no cell is run.\n\n{self._reason}\n\n"
+            f"OpenShell: the kernel could not be {self._what}, and no cell is run.\n\n{self._reason}\n\n"
             "Put this right, then restart the kernel."
         )
 
@@ -172,14 +177,18 @@ class RefusalKernel:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Refuse until the kernel is restarted or shut down; started by the provisioner only."""
+    """Refuse until the kernel is restarted or shut down; started by the provisioner and `standalone` only."""
     # Interrupting a kernel that does nothing must not end it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(argv[0], "rb") as stream:
         connection = json.load(stream)
-    reason = os.environ.get(REASON_VARIABLE, "the server's log has the reason")
-    language = os.environ.get(LANGUAGE_VARIABLE, "python")
-    RefusalKernel(connection, reason=reason, language=language, parent=int(os.environ["JPY_PARENT_PID"])).run()
+    RefusalKernel(
+        connection,
+        what=os.environ[WHAT_VARIABLE],
+        reason=os.environ[REASON_VARIABLE],
+        language=os.environ[LANGUAGE_VARIABLE],
+        parent=int(os.environ["JPY_PARENT_PID"]),
+    ).run()
     return 0
 
 

@@ -8,12 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from openshell_kernel.policy import baseline
-from openshell_kernel.sandbox.plan import PlanRule
-from openshell_kernel.server import interpreter
-from openshell_kernel.server.refusal import LANGUAGE_VARIABLE, REASON_VARIABLE
+from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+from openshell_kernel.server import interpreter, seccomp
+from openshell_kernel.server.identity import needs_override
+from openshell_kernel.server.refusal import LANGUAGE_VARIABLE, REASON_VARIABLE, WHAT_VARIABLE
 from openshell_kernel.server.runtime import SOCKET_RIGHTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openshell_kernel.server.planning import Planned
 
 _PROGRAM = ("-I", "-m", "openshell_kernel.server.refusal")
@@ -27,31 +30,17 @@ def refusal_plan(last: Planned, *, reason: str, language: str, connection_file: 
     """Return the plan of the kernel that stands in for one that could not be restarted.
 
     `last` is the plan with which the kernel last ran: what protects the machine from it stays as it was. But it runs as
-    the server's user, who reaches the server's Python, and the sockets whomever they were handed over to. The rules are
-    as few as let Python run. Nothing but these is required of the machine, because what it lacks may be what the person
-    has to be told, and the program runs no code of the notebook's.
+    the server's user, who reaches the server's Python, and the sockets whomever they were handed over to.
 
     Raises:
         LaunchError: the server's Python does not run.
     """
-    python = interpreter.inspect(sys.executable, last.launcher_environment)
-    readable = dict.fromkeys((*python.prefixes, *python.import_path, *python.editable, *python.customize))
-    needs = [
-        *(baseline.reading(path, "the Python of the server") for path in readable if os.path.exists(path)),
-        *(need for need in baseline.SYSTEM if need.path in _LIBRARIES and os.path.exists(need.path)),
-    ]
     plan = last.plan._replace(
         argv=(sys.executable, *_PROGRAM, connection_file),
         cwd="/",
-        environment={
-            **{name: value for name, value in last.launcher_environment.items() if name == "LD_LIBRARY_PATH"},
-            "JPY_PARENT_PID": str(os.getpid()),
-            REASON_VARIABLE: reason.replace("\0", "")[:_LONGEST_REASON],
-            LANGUAGE_VARIABLE: language,
-        },
+        environment=_environment(last.launcher_environment, os.getpid(), "restarted", reason, language),
         rules=(
-            *(PlanRule(path=need.path, rights=need.rights, required=False) for need in needs),
-            PlanRule(path=connection_file, rights=("read_file",), required=True),
+            *_rules(last.launcher_environment, connection_file),
             *(PlanRule(path=path, rights=SOCKET_RIGHTS, required=True) for path in (sockets,) if path),
         ),
         require_landlock=False,
@@ -62,3 +51,56 @@ def refusal_plan(last: Planned, *, reason: str, language: str, connection_file: 
         record={},
     )
     return dataclasses.replace(last, plan=plan)
+
+
+def first_refusal_plan(environment: Mapping[str, str], *, reason: str, connection_file: str) -> LaunchPlan:
+    """Return the plan of the kernel that stands in for one that could not be started, and with which this process ends.
+
+    `environment` is that of the launcher. The kernel listens on ports, and ends with the present process's parent.
+
+    Raises:
+        LaunchError: the present process's Python does not run.
+    """
+    rules = _rules(environment, connection_file)
+    filtered = seccomp.load(required=False)
+    override = needs_override(rules, runs_as=os.geteuid(), groups=os.getgroups())
+    return LaunchPlan(
+        argv=(sys.executable, *_PROGRAM, connection_file),
+        cwd="/",
+        environment=_environment(environment, os.getppid(), "started", reason, "python"),
+        rules=rules,
+        require_landlock=False,
+        require_seccomp=False,
+        seccomp=filtered.program,
+        seccomp_detail=filtered.detail,
+        keep_capabilities=("dac_override",) if override else (),
+        record={},
+    )
+
+
+def _rules(environment: Mapping[str, str], connection_file: str) -> tuple[PlanRule, ...]:
+    """Return what lets Python run this one program, and nothing else.
+
+    Nothing but the connection file is required of the machine, because what it lacks may be what the person has to be
+    told, and the program runs no code of the notebook's.
+    """
+    python = interpreter.inspect(sys.executable, environment)
+    readable = dict.fromkeys((*python.prefixes, *python.import_path, *python.editable, *python.customize))
+    needs = [
+        *(baseline.reading(path, "the Python of the server") for path in readable if os.path.exists(path)),
+        *(need for need in baseline.SYSTEM if need.path in _LIBRARIES and os.path.exists(need.path)),
+    ]
+    return (
+        *(PlanRule(path=need.path, rights=need.rights, required=False) for need in needs),
+        PlanRule(path=connection_file, rights=("read_file",), required=True),
+    )
+
+
+def _environment(environment: Mapping[str, str], parent: int, what: str, reason: str, language: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in environment.items() if name == "LD_LIBRARY_PATH"},
+        "JPY_PARENT_PID": str(parent),
+        WHAT_VARIABLE: what,
+        REASON_VARIABLE: reason.replace("\0", "")[:_LONGEST_REASON],
+        LANGUAGE_VARIABLE: language,
+    }

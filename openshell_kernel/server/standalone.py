@@ -2,50 +2,63 @@
 
 The launcher executes this module when it is started without a plan, as the kernelspec's argv does in the hands of a
 client that knows nothing of provisioners. The process stays the same from the client's Popen to the kernel, so that
-its signals reach the kernel.
+its signals reach the kernel. Such a client learns nothing of why a start is refused, and waits: so the process becomes
+the refusal kernel then, which answers each cell with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import stat
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
+from openshell_kernel.policy.explain import printable
+from openshell_kernel.server import gateway, interpreter
+from openshell_kernel.server.handover import become_launcher, check_launch
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
+from openshell_kernel.server.refusal_plan import first_refusal_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
 _KERNELSPEC = "share/jupyter/kernels/openshell-gpu"
 _USAGE = "usage: launcher [--kernelspec FOLDER] -f CONNECTION_FILE [ipykernel options]"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plan and become the launcher. Returns an exit status only when the start is refused."""
+    """Plan and become the launcher. Returns an exit status only when even a refusal cannot be told to the client."""
     try:
         _start(list(argv))
-    except OpenShellError as error:
-        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{error}\n")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be told
+        if not isinstance(error, OpenShellError):
+            traceback.print_exc()
+        reason = str(error) or repr(error)
+        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{_lines(reason)}\n")
+        _refuse(list(argv), reason)
     return 1
 
 
-def _start(argv: list[str]) -> None:
+def _start(argv: list[str]) -> NoReturn:
     spec = _kernelspec(argv)
     operator = OpenShellProvisioner(**spec.configuration).operator()
     connection_file = _connection_file(argv)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
     loaded = load_policy(operator, folder=os.getcwd(), root=None)
+    loaded = dataclasses.replace(loaded, notices=gateway.notices(loaded.source, os.environ))
     trusted = trusted_environment(loaded)
     _detach_from_files(trusted)
     private = PrivateFolder()
@@ -64,14 +77,34 @@ def _start(argv: list[str]) -> None:
             private=private,
         )
     )
+    try:
+        check_launch(planned.plan, trusted)
+    except BaseException:
+        if planned.claim is not None:
+            planned.claim.release()
+        raise
     if planned.claim is not None:
         _leave_janitor(planned.claim.path, trusted, keep=(planned.claim.descriptor(),))
-    plan = os.memfd_create("openshell-plan", 0)
-    with open(plan, "wb", closefd=False) as stream:
-        stream.write(planned.plan.to_bytes())
-        stream.seek(0)
-    command = [sys.executable, *LAUNCHER, "--plan-fd", str(plan)]
-    os.execve(sys.executable, command, trusted)  # noqa: S606 - no shell is wanted
+    for notice in planned.effective.notices:
+        sys.stderr.write(f"OpenShell: {_lines(notice)}\n")
+    become_launcher(planned.plan, trusted)
+
+
+def _refuse(argv: list[str], reason: str) -> None:
+    """Become the refusal kernel, if that can be: then this does not return."""
+    try:
+        # It is not known which folders a sandbox may write: none of LD_LIBRARY_PATH is safe.
+        environment = interpreter.scrubbed(os.environ, ["/"])
+        plan = first_refusal_plan(environment, reason=reason, connection_file=_connection_file(argv))
+        _detach_from_files(environment)
+        become_launcher(plan, environment)
+    except Exception as error:  # noqa: BLE001 - there is nobody left to tell
+        sys.stderr.write(f"OpenShell GPU: nor could the kernel that would tell so be started.\n{_lines(str(error))}\n")
+
+
+def _lines(text: str) -> str:
+    """Return what was said of files and policies so that it cannot rewrite a terminal or feign another message."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import websocket
-from support.kernels import Output, eventually
+from support.channels import run
+from support.kernels import eventually
 
 SECONDS = 60
 # A setting of these from the machine would lead the hub out of its own folder.
@@ -112,35 +113,8 @@ class User:
 
     def run(self, kernel, code):
         """Run a cell; return what it gave when the kernel is idle again."""
-        output = Output()
-        request = secrets.token_hex(16)
-        message = {
-            "channel": "shell",
-            "header": {
-                "msg_id": request,
-                "msg_type": "execute_request",
-                "username": "",
-                "session": request,
-                "version": "5.3",
-            },
-            "parent_header": {},
-            "metadata": {},
-            "content": {"code": code, "silent": False, "allow_stdin": False},
-        }
         with self.connect(f"api/kernels/{kernel}/channels") as channels:
-            channels.send(json.dumps(message))
-            while True:
-                reply = json.loads(channels.recv())
-                content = reply["content"]
-                if reply["parent_header"].get("msg_id") != request:
-                    continue
-                # On the other stream a kernel tells what it was not granted.
-                if reply["msg_type"] == "stream" and content["name"] == "stdout":
-                    output.text += content["text"]
-                elif reply["msg_type"] == "error":
-                    output.error = f"{content['ename']}: {content['evalue']}"
-                elif reply["msg_type"] == "status" and content["execution_state"] == "idle":
-                    return output
+            return run(channels, code)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,6 +12,7 @@ from support import kernels
 
 from openshell_kernel.policy import unenforced
 
+KERNELSPEC = Path(__file__).parents[2] / "kernelspec" / "openshell-gpu" / "kernel.json"
 CODE = """\
 open("written.txt", "w").write("x")
 try:
@@ -115,10 +117,43 @@ def test_jupyter_run_executes_a_script_confined(user):
     assert (done.returncode, "refused" in done.stdout) == (0, True), done.stderr
 
 
-def test_a_runner_tells_why_a_start_was_refused(user, notebook, write_policy):
-    write_policy("version: 1\nfilesystem: {}\n")
-    program = os.path.join(os.path.dirname(sys.executable), "jupyter")
-    command = [program, "execute", "in.ipynb"]
-    done = subprocess.run(command, cwd=notebook.parent, capture_output=True, text=True, timeout=kernels.SECONDS * 2)
+RUNNERS = pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["jupyter", "execute", "in.ipynb"], id="jupyter execute"),
+        pytest.param(["jupyter", "nbconvert", "--execute", "--to=notebook", "in.ipynb"], id="nbconvert"),
+        pytest.param(["papermill", "in.ipynb", "out.ipynb"], id="papermill"),
+    ],
+)
+
+
+def failure(notebook, words):
+    """Return what a runner says when it fails, which it must, and without a stand-in for the kernel."""
+    program = os.path.join(os.path.dirname(sys.executable), words[0])
+    done = subprocess.run(
+        [program, *words[1:]], cwd=notebook.parent, capture_output=True, text=True, timeout=kernels.SECONDS * 2
+    )
     assert done.returncode != 0
-    assert "policy.yaml:2:1: filesystem: unknown key; did you mean filesystem_policy?" in done.stderr
+    assert "KernelNotStarted" not in done.stderr
+    return done.stderr
+
+
+@RUNNERS
+def test_a_runner_tells_why_a_start_was_refused(notebook, write_policy, words):
+    write_policy("version: 1\nfilesystem: {}\n")
+    refused = failure(notebook, words)
+    assert "policy.yaml:2:1: filesystem: unknown key; did you mean filesystem_policy?" in refused
+
+
+@RUNNERS
+def test_a_runner_fails_where_the_kernelspec_requires_a_policy_and_there_is_none_of_the_operators(
+    user, notebook, write_policy, monkeypatch, words
+):
+    write_policy("version: 1\n")
+    spec = user / "jupyter" / "kernels" / "openshell-gpu" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    written = json.loads(KERNELSPEC.read_text())
+    written["metadata"]["kernel_provisioner"]["config"] = {"require_policy": True}
+    spec.write_text(json.dumps(written))
+    monkeypatch.setenv("JUPYTER_PATH", str(user / "jupyter"))
+    assert "PolicyError: require_policy: no policy of the operator's is there" in failure(notebook, words)

@@ -17,6 +17,16 @@ from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import get_kernel_spec
 from support import kernels
 
+from openshell_kernel.server import gateway
+
+BROKEN = "version: 2\n"
+UNENFORCEABLE = """\
+version: 1
+filesystem_policy:
+  read_only: [/nowhere]
+landlock: {compatibility: hard_requirement}
+"""
+
 
 def connected(connection_file):
     """Return a client of a kernel that is starting. The client takes a kernel for dead that does not answer at once."""
@@ -37,7 +47,7 @@ def connected(connection_file):
 class Process:
     """The kernel as such a client runs it: argv with the connection file filled in, and signals to the process."""
 
-    def __init__(self, user, transport="tcp", **options):
+    def __init__(self, user, transport="tcp", wrapper=(), **options):
         self.connection_file, _ = write_connection_file(
             str(user / "kernel.json"), transport=transport, ip="" if transport == "tcp" else str(user / "k"), key=b"key"
         )
@@ -47,7 +57,7 @@ class Process:
             for word in spec.argv
         ]
         options = {"stderr": subprocess.PIPE, "text": True, **options}
-        self.process = subprocess.Popen(argv, cwd=user / "notebooks", **options)
+        self.process = subprocess.Popen([*wrapper, *argv], cwd=user / "notebooks", **options)
 
     def client(self):
         return connected(self.connection_file)
@@ -114,13 +124,12 @@ def test_a_kernel_cannot_rewrite_the_clients_log_and_its_output_comes_there(user
 
 
 def test_a_refusal_comes_into_the_clients_log(user, write_policy):
-    write_policy(
-        "version: 1\nfilesystem_policy: {read_only: [/nowhere]}\nlandlock: {compatibility: hard_requirement}\n"
-    )
+    write_policy(UNENFORCEABLE)
     with open(user / "client-log", "w") as log:
         process = Process(user, stdout=log, stderr=log)
-    assert process.process.wait(kernels.SECONDS) == 1
     kernels.eventually(lambda: "/nowhere: No such file" in (user / "client-log").read_text(), "the reason")
+    process.process.kill()
+    process.process.wait()
 
 
 def test_a_kill_leaves_nothing_either(process):
@@ -141,29 +150,75 @@ def test_an_interrupt_reaches_the_kernel(process):
     client.stop_channels()
 
 
-def refused(process):
+def answer(process):
+    """Return how a start that was refused answers a cell, again and again; the client's log says the same."""
+    client = process.client()
+    kernel = kernels.Kernel(None, client)
+    outputs = [kernel.run("print('run')") for _ in range(2)]
+    status = dict(
+        line.split(":", 1)
+        for line in Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+        if ":" in line
+    )
+    client.shutdown()
     _, errors = process.process.communicate(timeout=kernels.SECONDS)
-    assert process.process.returncode == 1
+    client.stop_channels()
+    assert process.process.returncode == 0
     assert "the kernel was not started" in errors
     assert "Traceback" not in errors
-    return errors
+    assert outputs[0] == outputs[1]
+    assert outputs[0].text == ""
+    assert outputs[0].error.removeprefix("KernelNotStarted: ") in errors
+    # It is confined itself.
+    assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+    assert int(status["CapEff"], 16) == 0
+    return outputs[0].error
 
 
-def test_a_bad_policy_is_refused_in_words(user, write_policy):
-    write_policy("version: 1\nfilesystem: {}\n")
-    assert "did you mean filesystem_policy?" in refused(Process(user))
-
-
-def test_a_policy_that_cannot_be_enforced_is_refused_in_words(user, write_policy):
-    write_policy(
-        "version: 1\nfilesystem_policy: {read_only: [/nowhere]}\nlandlock: {compatibility: hard_requirement}\n"
-    )
-    assert "/nowhere: No such file or directory" in refused(Process(user))
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        pytest.param(
+            "version: 1\nfilesystem: {}\n", "did you mean filesystem_policy?", id="a policy that is no policy"
+        ),
+        pytest.param(UNENFORCEABLE, "/nowhere: No such file or directory", id="a policy that the launcher refuses"),
+    ],
+)
+def test_a_refused_start_answers_each_cell_with_the_reason_and_leaves_nothing(user, write_policy, policy, reason):
+    write_policy(policy)
+    assert reason in answer(Process(user))
     kernels.eventually(lambda: not list(Path(tempfile.gettempdir()).glob("openshell-*")), "the removal of its folder")
 
 
+def test_a_container_that_blocks_memfd_create_does_not_keep_the_reason_from_the_client(user):
+    """Which is what plans are handed over by."""
+    tests = str(Path(__file__).parents[1])
+    process = Process(
+        user,
+        wrapper=[sys.executable, "-m", "support.without_call", "memfd_create", "EPERM"],
+        env={**os.environ, "PYTHONPATH": tests},
+    )
+    assert "a container's seccomp profile blocks memfd_create: allow it there" in answer(process)
+
+
+def test_a_refused_start_ends_with_its_client(user, write_policy):
+    write_policy(BROKEN)
+    wrapper = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); sys.stdin.read()"
+    process = Process(user, wrapper=[sys.executable, "-c", wrapper], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pid = int(process.process.stdout.readline())
+    process.client().stop_channels()
+    assert os.path.exists(f"/proc/{pid}")
+    process.process.kill()
+    process.process.communicate()
+    kernels.eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the refusal kernel")
+
+
 def test_a_connection_that_cannot_be_confined_is_refused_in_words(user):
-    assert "use tcp" in refused(Process(user, transport="ipc"))
+    process = Process(user, transport="ipc")
+    _, errors = process.process.communicate(timeout=kernels.SECONDS)
+    assert process.process.returncode == 1
+    assert "use tcp" in errors
+    assert "Traceback" not in errors
 
 
 def test_it_follows_the_configuration_of_its_kernelspec(user):
@@ -193,6 +248,32 @@ def test_it_follows_the_configuration_of_its_kernelspec(user):
     finally:
         process.kill()
         process.wait()
+
+
+def test_under_a_gateway_that_passes_no_policy_the_log_and_the_notices_say_so(user, monkeypatch):
+    monkeypatch.setenv(gateway.SIGN, "1")
+    process = Process(user)
+    client = process.client()
+    shown = json.loads(kernels.Kernel(None, client).run("%policy show --json").text)
+    client.shutdown()
+    _, log = process.process.communicate(timeout=kernels.SECONDS)
+    client.stop_channels()
+    (said,) = [notice for notice in shown["effective"]["notices"] if "gateway" in notice]
+    assert "no policy of its operator's has arrived: the built-in policy counts" in said
+    assert f"OpenShell: {said}\n" in log
+
+
+def test_under_a_gateway_that_passes_a_policy_nothing_is_said(user, tmp_path, monkeypatch):
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
+    monkeypatch.setenv(gateway.SIGN, "1")
+    monkeypatch.setenv("OPENSHELL_SANDBOX_POLICY", str(tmp_path / "policy.yaml"))
+    process = Process(user)
+    client = process.client()
+    shown = json.loads(kernels.Kernel(None, client).run("%policy show --json").text)
+    client.shutdown()
+    process.process.communicate(timeout=kernels.SECONDS)
+    client.stop_channels()
+    assert not [notice for notice in shown["effective"]["notices"] if "gateway" in notice]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")

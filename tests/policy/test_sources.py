@@ -11,6 +11,7 @@ from openshell_kernel.policy.sources import Source, SourceKind, find, refuse_lin
 
 TRAIT, VARIABLE, XDG = "/srv/trait.yaml", "/srv/variable.yaml", "/home/ada/xdg/openshell/policy.yaml"
 HOME, SYSTEM = "/home/ada/.config/openshell/policy.yaml", "/etc/openshell/policy.yaml"
+NEAR = "/near/openshell-policy.yaml"
 ENVIRON = {"OPENSHELL_SANDBOX_POLICY": VARIABLE, "XDG_CONFIG_HOME": "/home/ada/xdg"}
 
 
@@ -28,9 +29,13 @@ def lookup(*present, failures=()):
     return lstat
 
 
-def search(*present, configured=None, environ=(), home_config="/home/ada/.config", failures=()):
+def search(
+    *present, configured=None, environ=(), nearby=(), required=False, home_config="/home/ada/.config", failures=()
+):
     return find(
         configured=configured,
+        nearby=nearby,
+        required=required,
         environ=dict(environ),
         home_config=home_config,
         lstat=lookup(*present, failures=failures),
@@ -92,6 +97,27 @@ def test_the_built_in_policy_counts_where_there_is_no_other_and_can_be_loaded():
     source = search()
     assert source.kind is SourceKind.BUILT_IN
     assert load(source.path).compatibility == "hard_requirement"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"configured": TRAIT}, SourceKind.CONFIGURED),
+        ({"environ": {"OPENSHELL_SANDBOX_POLICY": VARIABLE}}, SourceKind.ENVIRONMENT),
+        ({}, SourceKind.SYSTEM),
+    ],
+)
+def test_where_a_policy_is_required_those_of_the_operator_count_and_no_others(arguments, kind):
+    source = search(TRAIT, VARIABLE, NEAR, XDG, HOME, SYSTEM, nearby=["/near"], required=True, **arguments)
+    assert source.kind is kind
+    assert source.by_operator
+
+
+def test_where_a_policy_is_required_and_none_is_there_nothing_starts():
+    assert not search(XDG, HOME).by_operator
+    assert not search().by_operator
+    with pytest.raises(PolicyError, match=r"require_policy: .* /etc/openshell/policy\.yaml, or name it by OPENSHELL_"):
+        search(NEAR, XDG, HOME, nearby=["/near"], required=True)
 
 
 @pytest.mark.parametrize(

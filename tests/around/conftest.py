@@ -1,0 +1,5 @@
+"""Ways around the sandbox: most are tried in real kernels, as a user of the test's own."""
+
+from support.users import user, write_policy
+
+__all__ = ["user", "write_policy"]
