@@ -547,6 +547,11 @@ class Policy(Block):
         """Which GPUs the kernel is to have."""
         return (self.jupyter and self.jupyter.gpu) or GpuPolicy()
 
+    def with_gpu(self, request: GpuPolicy) -> "Policy":
+        """Return the policy with another request for GPUs."""
+        jupyter = (self.jupyter or JupyterPolicy()).model_copy(update={"gpu": request})
+        return self.model_copy(update={"jupyter": jupyter})
+
     @property
     def baseline_conflicts(self) -> ConflictsPolicy:
         """What happens where a baseline wants read-write what the policy lists read-only."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 VARIABLE = "OPENSHELL_SANDBOX_POLICY"
 SYSTEM_POLICY = "/etc/openshell/policy.yaml"
 BUILT_IN_POLICY = str(Path(__file__).with_name("default.yaml"))
+BUILT_IN = "built-in"
+"""What VARIABLE says for the built-in policy, whose path differs from one environment, or container, to the other."""
 BESIDE = "in the kernel's kernel.json, metadata.kernel_provisioner.config"
 """Where a setting of the provisioner counts for every client."""
 NEARBY_NAME = "openshell-policy.yaml"
@@ -30,6 +32,7 @@ class SourceKind(str, Enum):
 
     CONFIGURED = "set by the provisioner's trait `policy`"
     ENVIRONMENT = f"set by {VARIABLE}"
+    PINNED_BUILT_IN = f"built-in policy, set by {VARIABLE}"
     NEARBY = "trusted policy near the notebook"
     USER = "user policy"
     SYSTEM = "system policy"
@@ -50,7 +53,7 @@ class Source:
     @property
     def pinned(self) -> bool:
         """Whether the operator named this policy for every notebook: then a file near a notebook does not count."""
-        return self.kind in (SourceKind.CONFIGURED, SourceKind.ENVIRONMENT)
+        return self.kind in (SourceKind.CONFIGURED, SourceKind.ENVIRONMENT, SourceKind.PINNED_BUILT_IN)
 
     @property
     def by_operator(self) -> bool:
@@ -92,12 +95,9 @@ def find(
         PolicyError: a source was named and is not there, or it cannot be told whether one is, or none of the operator's
             is there and one is required.
     """
-    variable = environ.get(VARIABLE)
-    if configured:
-        source = Source(kind=SourceKind.CONFIGURED, path=expanduser(configured))
-        return _named(source, "the provisioner's trait `policy`", lstat)
-    if variable:
-        return _named(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
+    named = _named(configured, environ.get(VARIABLE), built_in, lstat, expanduser)
+    if named is not None:
+        return named
     for folder in () if required else nearby:
         near = Source(kind=SourceKind.NEARBY, path=nearby_policy(folder))
         if _exists(near, lstat):
@@ -250,7 +250,8 @@ def refuse_linked_source(source: Source, links: int) -> None:
     Raises:
         PolicyError: the file has more than one hard link.
     """
-    if source.kind not in (SourceKind.NEARBY, SourceKind.BUILT_IN) and links > 1:
+    built_in = (SourceKind.BUILT_IN, SourceKind.PINNED_BUILT_IN)
+    if source.kind not in (SourceKind.NEARBY, *built_in) and links > 1:
         raise PolicyError(
             f"{source.describe()}: the file has {links} names (hard links), and the sandbox may be able to write "
             "one of the others; make a copy with one name only: "
@@ -270,7 +271,25 @@ def _user_policy(
     return user if user.path.startswith("/") else None
 
 
-def _named(source: Source, what: str, lstat: Callable[[str], object]) -> Source:
+def _named(
+    trait: str | None,
+    variable: str | None,
+    built_in: str,
+    lstat: Callable[[str], object],
+    expanduser: Callable[[str], str],
+) -> Source | None:
+    """Return the source that the operator named; None if there is none."""
+    if trait:
+        source = Source(kind=SourceKind.CONFIGURED, path=expanduser(trait))
+        return _there(source, "the provisioner's trait `policy`", lstat)
+    if variable == BUILT_IN:
+        return Source(kind=SourceKind.PINNED_BUILT_IN, path=built_in)
+    if variable:
+        return _there(Source(kind=SourceKind.ENVIRONMENT, path=variable), f"the variable {VARIABLE}", lstat)
+    return None
+
+
+def _there(source: Source, what: str, lstat: Callable[[str], object]) -> Source:
     if not source.path.startswith("/"):
         raise PolicyError(f"{what} is {source.path!r}, a relative path; write an absolute path")
     if not _exists(source, lstat):

@@ -21,14 +21,21 @@ the browser, with the rights of the person's account:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.policy import loading, sources
+from jupyterhub.app import JupyterHub
+from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
+from traitlets import TraitError
+
+from openshell_kernel.errors import ConfigurationError, OpenShellError
+from openshell_kernel.policy import sources
+from openshell_kernel.server.answers import answer
+from openshell_kernel.server.hub_choice import Choice, Files, Gpus, PolicyPath, Spawner, encoded
+from openshell_kernel.server.operator import GPUS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +64,11 @@ _ENVIRONMENT = {
 def configure(
     c: Any,  # noqa: ANN401 - traitlets' configuration object, which has no usable type
     *,
-    policy: str | os.PathLike[str] | None = None,
-    group_policies: Mapping[str, str | os.PathLike[str]] | None = None,
+    policy: PolicyPath | Callable[[Spawner], PolicyPath] | None = None,
+    group_policies: Mapping[str, PolicyPath] | None = None,
+    unmatched: Literal["policy", "refuse"] = "policy",
+    gpus: Gpus | Callable[[Spawner], Gpus | None] | None = None,
+    policies_in_containers: bool = False,
 ) -> None:
     """Make every single-user server of this hub start confined kernels only.
 
@@ -74,27 +84,44 @@ def configure(
     Args:
         c: the configuration object of `jupyterhub_config.py`.
         policy: absolute path of the policy file for everybody; without it, the built-in policy. A user's own
-            `openshell/policy.yaml` does not count.
-        group_policies: policy files by group. For a user in several of them, the first in this order applies.
+            `openshell/policy.yaml` does not count. Or a function that returns it for a user's spawner whenever a server
+            starts: `lambda spawner: PATHS[spawner.user_options["policy"]]`, with a form of the hub's.
+        group_policies: policy files by group. For a user in several of them, the first in this order applies. A group
+            that the hub does not know when a server starts is warned of in its log.
+        unmatched: what becomes of users in none of these groups: they get `policy`, or are told that no server starts.
+        gpus: what every kernel asks of GPUs, as in a policy's `jupyter.gpu`, which does not count then:
+            `{"count": 1, "request": "required"}`. Or a function of the spawner that returns it; where it is empty, or
+            None, the policy decides. It is for each kernel, not for all kernels of a user together.
+        policies_in_containers: the policy files are where the users' servers are, and not on this machine: they are not
+            looked at here, but when a kernel starts.
 
     Raises:
-        ConfigurationError: a path is not absolute, a group's name is wrong, or another setting contradicts these.
-        PolicyError: a policy file on this machine is wrong. A file that is not here, because users' servers run in
-            containers, is checked when a kernel starts.
+        ConfigurationError: a path is not absolute, a file is not there, or users cannot read it or could have written
+            it, a group's name or `gpus` is wrong, or another setting contradicts these.
+        PolicyError: a policy file is wrong.
     """
-    default = _checked("policy", sources.BUILT_IN_POLICY if policy is None else policy)
-    by_group = _by_group({} if group_policies is None else group_policies)
+    one_account = _has_one_account(c)
+    files = Files(in_containers=policies_in_containers, one_account=one_account)
+    choice = Choice(
+        policy=_default(policy, unmatched, files),
+        by_group=_by_group({} if group_policies is None else group_policies, files),
+        gpus=gpus if callable(gpus) else _checked_gpus(gpus),
+        files=files,
+    )
+    if unmatched == "refuse" and not choice.by_group:
+        raise ConfigurationError("unmatched='refuse' starts a server for nobody, because group_policies is empty")
     _refuse_replacement(c)
     _refuse_provisioner(c)
     c.Spawner.args.extend(_additional(c.Spawner.args))
-    c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(default, by_group)})
+    chosen = {sources.VARIABLE: _chooser(choice), GPUS_VARIABLE: _told(choice.gpus_of)}
+    c.Spawner.environment.update({**_ENVIRONMENT, **chosen})
     c.Spawner.disable_user_config = True
 
 
-def _chooser(default: str, by_group: Mapping[str, str]) -> Callable[[Any], str]:
+def _chooser(choice: Choice) -> Callable[[Spawner], str]:
     """Return the function that JupyterHub calls, whenever a server starts, for the value of a variable."""
 
-    def policy_of(spawner: Any) -> str:  # noqa: ANN401 - JupyterHub's spawner, known only in the hub
+    def policy_of(spawner: Spawner) -> str:
         missing = [option for option in _SERVER_OPTIONS if option not in spawner.args]
         if missing or not spawner.disable_user_config:
             raise ConfigurationError(
@@ -102,10 +129,44 @@ def _chooser(default: str, by_group: Mapping[str, str]) -> Callable[[Any], str]:
                 "disable_user_config were changed after hub.configure(c); call that last in jupyterhub_config.py, "
                 "and set args by no other name than c.Spawner.args"
             )
-        groups = {group.name for group in spawner.user.groups}
-        return next((path for name, path in by_group.items() if name in groups), default)
+        _warn_of_one_account(spawner)
+        return choice.policy_of(spawner)
 
-    return policy_of
+    return _told(policy_of)
+
+
+def _told(function: Callable[[Spawner], str]) -> Callable[[Spawner], str]:
+    """Return a function whose refusals the hub shows to the user whose server does not start."""
+
+    def telling(spawner: Spawner) -> str:
+        try:
+            return function(spawner)
+        except OpenShellError as error:
+            refused = answer(error)
+            refused.jupyterhub_message = str(error)  # type: ignore[attr-defined]
+            raise refused from None
+
+    return telling
+
+
+def _has_one_account(c: Any) -> bool:  # noqa: ANN401
+    """Return whether the configuration names a spawner that starts all servers under the hub's own account."""
+    named = c.JupyterHub.spawner_class if "spawner_class" in c.JupyterHub else LocalProcessSpawner
+    with contextlib.suppress(TraitError, ImportError):
+        kind = JupyterHub.class_traits()["spawner_class"].validate(None, named)
+        return issubclass(kind, SimpleLocalProcessSpawner)
+    # JupyterHub itself will say what is wrong with it.
+    return False
+
+
+def _warn_of_one_account(spawner: Spawner) -> None:
+    if isinstance(spawner, SimpleLocalProcessSpawner):
+        spawner.log.warning(
+            "OpenShell: %s starts all users' servers under the hub's own account%s: every user can read and change "
+            "the files of the others and of the hub; choose another spawner, such as LocalProcessSpawner",
+            type(spawner).__name__,
+            ", which is root" if os.geteuid() == 0 else "",
+        )
 
 
 def _additional(args: Any) -> list[str]:  # noqa: ANN401 - a list, or traitlets' promise of one
@@ -141,21 +202,29 @@ def _refuse_provisioner(c: Any) -> None:  # noqa: ANN401
         )
 
 
-def _by_group(group_policies: object) -> dict[str, str]:
+def _default(policy: object, unmatched: object, files: Files) -> str | Callable[[Spawner], PolicyPath] | None:
+    if unmatched not in ("policy", "refuse"):
+        raise ConfigurationError(f"unmatched: must be 'policy' or 'refuse', not {unmatched!r}")
+    if unmatched == "refuse":
+        if policy is not None:
+            raise ConfigurationError(
+                "policy is for users in none of the groups, for whom unmatched='refuse' starts no server; remove one"
+            )
+        return None
+    if callable(policy):
+        return policy
+    return sources.BUILT_IN if policy is None else files.checked("policy", policy)
+
+
+def _checked_gpus(gpus: Gpus | None) -> Gpus:
+    encoded(gpus)
+    return gpus or {}
+
+
+def _by_group(group_policies: object, files: Files) -> dict[str, str]:
     if not isinstance(group_policies, Mapping):
         raise ConfigurationError(f"group_policies: {group_policies!r} is not a mapping of groups to policies")
     for name in group_policies:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"group_policies: {name!r} is not the name of a group")
-    return {name: _checked(f"group_policies[{name!r}]", path) for name, path in group_policies.items()}
-
-
-def _checked(what: str, path: object) -> str:
-    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(name, str):
-        raise ConfigurationError(f"{what}: {path!r} is not the path of a policy file")
-    if not os.path.isabs(name):
-        raise ConfigurationError(f"{what}: {name!r} is not absolute, and servers start in other folders")
-    if Path(name).exists():
-        loading.load(Path(name))
-    return name
+    return {name: files.checked(f"group_policies[{name!r}]", path) for name, path in group_policies.items()}

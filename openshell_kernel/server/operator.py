@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy, Home
+from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy, GpuPolicy, Home
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+GPUS_VARIABLE = "OPENSHELL_SANDBOX_GPUS"
+"""Names, in the environment of the server, what its kernels ask of GPUs; JSON. How a hub decides for each user."""
 
 _Block = TypeVar("_Block", bound=Block)
 
@@ -29,7 +31,25 @@ class Operator:
     environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
     home: Home | None = None
     baseline_conflicts: ConflictsPolicy | None = None
+    gpus: GpuPolicy | None = None
     gpu_claims: str | None = None
+
+
+def requested_gpus(trait: Mapping[str, object], environ: Mapping[str, str]) -> GpuPolicy | None:
+    """Return what the operator has every kernel ask of GPUs, by the trait `gpus` or the variable; None for nothing.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
+    value: object = trait
+    if not trait:
+        try:
+            value = json.loads(environ.get(GPUS_VARIABLE) or "{}")
+        except (ValueError, RecursionError):
+            raise ConfigurationError(f"{GPUS_VARIABLE}: not JSON; write {{}} for nothing") from None
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{GPUS_VARIABLE}: not a mapping; write {{}} for nothing")
+    return checked("gpus", GpuPolicy, value) if value else None
 
 
 def checked(trait: str, block: type[_Block], value: Mapping[str, object]) -> _Block:

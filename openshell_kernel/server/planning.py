@@ -26,6 +26,7 @@ from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
+from openshell_kernel.server.operator import GPUS_VARIABLE
 from openshell_kernel.server.runtime import runtime
 from openshell_kernel.server.threads import in_thread
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.enrichment import Runtime
-    from openshell_kernel.policy.model import Policy
+    from openshell_kernel.policy.model import GpuPolicy, Policy
     from openshell_kernel.sandbox.plan import Identity
     from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.interpreter import Interpreter
@@ -109,7 +110,16 @@ def load_policy(operator: Operator, *, folder: str, root: str | None) -> LoadedP
         file = loading.read(source.path)
         sources.refuse_linked_source(source, file.links)
         policy = loading.decode(file.content, name=source.path)
-    return LoadedPolicy(policy=policy, source=source, workdir=workdir, linked=linked, root=root)
+    policy, notices = _with_operators_gpus(policy, operator.gpus)
+    return LoadedPolicy(policy=policy, source=source, workdir=workdir, linked=linked, root=root, notices=notices)
+
+
+def _with_operators_gpus(policy: Policy, request: GpuPolicy | None) -> tuple[Policy, tuple[str, ...]]:
+    if request is None:
+        return policy, ()
+    overruled = policy.jupyter is not None and policy.jupyter.gpu not in (None, request)
+    notice = f"the operator decides about GPUs (trait `gpus` or {GPUS_VARIABLE}), and not this policy's jupyter.gpu"
+    return policy.with_gpu(request), (notice,) if overruled else ()
 
 
 def _nearby_by_name(folder: str, *, root: str | None, home: str) -> tuple[str, ...]:

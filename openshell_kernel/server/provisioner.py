@@ -26,7 +26,7 @@ from openshell_kernel.server import arguments
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
 from openshell_kernel.server.managers import forget_failed_start, root_folder
-from openshell_kernel.server.operator import Operator, checked
+from openshell_kernel.server.operator import Operator, checked, requested_gpus
 from openshell_kernel.server.output import Output
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
 from openshell_kernel.server.private import PrivateFolder, remove_abandoned
@@ -111,6 +111,11 @@ class OpenShellProvisioner(LocalProvisioner):
         help="What happens where a policy lists a path read-only that a baseline wants read-write, as in the policy's "
         "jupyter.baseline_conflicts: {'mode': 'reject_unlisted', 'allow_promotion': ['/proc']}. A policy can be "
         "stricter than this and never looser. Where this is empty, the policy alone decides.",
+    ).tag(config=True)
+    gpus = Dict(
+        help="What every kernel asks of GPUs, as in the policy's jupyter.gpu, which does not count then: {'count': 1, "
+        "'request': 'required'}. Where this is empty, the server's variable OPENSHELL_SANDBOX_GPUS, which has the same "
+        "as JSON, and then the policy decides.",
     ).tag(config=True)
     gpu_claims = Unicode(
         None,
@@ -238,7 +243,7 @@ class OpenShellProvisioner(LocalProvisioner):
         """Return the traits as the planner takes them.
 
         Raises:
-            ConfigurationError: `environment`, `baseline_conflicts` or `gpu_claims` is wrong.
+            ConfigurationError: `environment`, `baseline_conflicts`, `gpus` or `gpu_claims` is wrong.
         """
         return Operator(
             policy=self.policy,
@@ -252,6 +257,7 @@ class OpenShellProvisioner(LocalProvisioner):
             baseline_conflicts=checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts)
             if self.baseline_conflicts
             else None,
+            gpus=requested_gpus(self.gpus, os.environ),
             gpu_claims=_absolute("gpu_claims", self.gpu_claims),
         )
 

@@ -58,7 +58,7 @@ def _start(argv: list[str]) -> NoReturn:
     connection_file = _connection_file(argv)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
     loaded = load_policy(operator, folder=os.getcwd(), root=None)
-    loaded = dataclasses.replace(loaded, notices=gateway.notices(loaded.source, os.environ))
+    loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
     trusted = trusted_environment(loaded)
     _detach_from_files(trusted)
     private = PrivateFolder()

@@ -52,9 +52,9 @@ class Hub:
             with error:
                 return Answer(status=error.code, body=_decoded(error.read()))
 
-    def start_server(self, name):
-        """Start a user's server and return without waiting for it."""
-        started = self.request("POST", f"hub/api/users/{name}/server")
+    def start_server(self, name, **options):
+        """Start a user's server, with what the user chose, and return without waiting for it."""
+        started = self.request("POST", f"hub/api/users/{name}/server", options)
         assert started.status in (201, 202), started
 
     def user(self, name, home):

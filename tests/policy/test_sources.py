@@ -7,7 +7,14 @@ import pytest
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.loading import load
-from openshell_kernel.policy.sources import Source, SourceKind, find, refuse_linked_source, refuse_writable_source
+from openshell_kernel.policy.sources import (
+    BUILT_IN_POLICY,
+    Source,
+    SourceKind,
+    find,
+    refuse_linked_source,
+    refuse_writable_source,
+)
 
 TRAIT, VARIABLE, XDG = "/srv/trait.yaml", "/srv/variable.yaml", "/home/ada/xdg/openshell/policy.yaml"
 HOME, SYSTEM = "/home/ada/.config/openshell/policy.yaml", "/etc/openshell/policy.yaml"
@@ -113,6 +120,14 @@ def test_where_a_policy_is_required_those_of_the_operator_count_and_no_others(ar
     assert source.by_operator
 
 
+def test_the_built_in_policy_can_be_named_wherever_it_is_installed_and_then_counts_for_every_notebook():
+    environ = {"OPENSHELL_SANDBOX_POLICY": "built-in"}
+    source = search(NEAR, XDG, HOME, SYSTEM, nearby=["/near"], required=True, environ=environ)
+    assert (source.path, source.pinned) == (BUILT_IN_POLICY, True)
+    # Installers make hard links between environments.
+    refuse_linked_source(source, links=2)
+
+
 def test_where_a_policy_is_required_and_none_is_there_nothing_starts():
     assert not search(XDG, HOME).by_operator
     assert not search().by_operator
@@ -184,7 +199,7 @@ def test_a_trait_that_no_file_can_have_is_an_ordinary_error():
 def test_a_file_with_a_second_name_is_no_source_but_where_content_is_trusted_or_installers_make_links(kind):
     source = Source(kind=kind, path="/srv/my policy.yaml")
     refuse_linked_source(source, 1)
-    if kind in (SourceKind.NEARBY, SourceKind.BUILT_IN):
+    if kind in (SourceKind.NEARBY, SourceKind.BUILT_IN, SourceKind.PINNED_BUILT_IN):
         refuse_linked_source(source, 2)
         return
     with pytest.raises(PolicyError, match="has 2 names"):

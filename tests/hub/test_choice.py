@@ -1,0 +1,65 @@
+"""In a real hub: who is in no mapped group gets no server, and GPUs are as the user's choice in a form allows."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hub import running
+
+CONFIG = """
+from openshell_kernel.server import hub
+
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.JupyterHub.load_groups = {{"staff": {{"users": ["bob"]}}}}
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = {folder!r} + "/homes/{{username}}"
+c.Spawner.environment = {{"TMPDIR": {temporary!r}}}
+c.Spawner.args = ["--ServerApp.allow_root=True"]
+hub.configure(
+    c,
+    group_policies={{"staff": {policy!r}, "stuff": {policy!r}}},
+    unmatched="refuse",
+    gpus=lambda spawner: {{"request": "required", "count": 1000}} if spawner.user_options.get("gpu") else {{"request": "none"}},
+)
+"""
+POLICY = "version: 1\njupyter: {gpu: {request: auto}}\n"
+
+
+@pytest.fixture(scope="module")
+def hub(landlock_abi, proxy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("choice")
+    for name in ("bob", "dave"):
+        (folder / "homes" / name).mkdir(parents=True)
+    policy = folder / "policy.yaml"
+    policy.write_text(POLICY)
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/var/tmp", ignore_cleanup_errors=True) as temporary:
+        config = CONFIG.format(folder=str(folder), temporary=temporary, policy=str(policy))
+        with running.running(folder, config, proxy=proxy) as hub:
+            assert hub.request("POST", "hub/api/users", {"usernames": ["dave"]}).status == 201
+            yield hub
+
+
+def test_who_is_in_no_mapped_group_gets_no_server_and_is_told_why(hub):
+    refused = hub.request("POST", "hub/api/users/dave/server", {})
+    assert refused.status == 500
+    assert "dave is in none of the groups that may start a server (staff, stuff)" in refused.body["message"]
+    assert hub.request("GET", "hub/api/users/dave").body["servers"] == {}
+
+
+def test_gpus_are_as_the_user_chose_and_not_as_the_policy_says(hub):
+    """No machine has that many."""
+    hub.start_server("bob", gpu=True)
+    bob = hub.user("bob", Path(hub.log).parent / "homes" / "bob")
+    refused = bob.request("POST", "api/kernels", {"name": "openshell-gpu"})
+    assert refused.status == 500
+    assert "jupyter.gpu: the GPUs that the policy asks for cannot be given" in refused.body["message"]
+
+
+def test_the_log_warns_of_a_group_that_the_hub_does_not_know_and_of_one_account_for_all(hub):
+    hub.request("POST", "hub/api/users/dave/server", {})
+    log = hub.log.read_text()
+    assert log.count("hub.configure maps the group 'stuff' to a policy, and the hub has no such group") == 1
+    assert "the group 'staff'" not in log
+    assert "SimpleLocalProcessSpawner starts all users' servers under the hub's own account" in log
