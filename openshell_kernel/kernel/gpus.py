@@ -97,5 +97,5 @@ def _state(effective: EffectivePolicy, gpu: GpuDevice, uuid: str, holders: tuple
         return "this kernel holds it" if uuid and uuid in effective.selection.hold else "this kernel"
     if gpu.fault:
         return f"out of order: {gpu.fault}"
-    names = [f"{holder.user}, process {holder.pid}, since {holder.since}" for holder in holders if uuid in holder.uuids]
+    names = [f"{holder.name}, {holder.place}, since {holder.since}" for holder in holders if uuid in holder.uuids]
     return f"held by {' and '.join(names)}" if names else "not given to this kernel"

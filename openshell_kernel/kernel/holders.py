@@ -6,6 +6,7 @@ The servers of those kernels write the records and keep them locked; this and th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import fcntl
 import json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LARGEST = 1 << 16
+_KEYS = frozenset(field.name for field in dataclasses.fields(Holder))  # a newer version may tell more
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 _FLOCK = "hhqqi4x"  # struct flock of fcntl(2)
 
@@ -37,7 +39,7 @@ def _beneath(folder: str) -> Iterator[Holder]:
     with contextlib.suppress(OSError):
         for name in filter(re.compile(r"[0-9a-f]+\.json").fullmatch, os.listdir(folder)):
             # One that goes away while it is looked at tells of nothing any more.
-            with contextlib.suppress(OSError, ValueError, TypeError, RecursionError, SnapshotError):
+            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError, SnapshotError):
                 yield _read(f"{folder}/{name}")
 
 
@@ -49,7 +51,8 @@ def _read(path: str) -> Holder:
         lock = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
         if not stat.S_ISREG(status.st_mode) or _kind(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, lock)) == fcntl.F_UNLCK:
             raise ValueError(f"{path}: nobody keeps this record any more")
-        holder = decode(Holder, {**json.loads(os.read(fd, _LARGEST)), "user": _name(status.st_uid)})
+        told = {key: value for key, value in json.loads(os.read(fd, _LARGEST)).items() if key in _KEYS}
+        holder = decode(Holder, {**told, "user": _name(status.st_uid)})
     finally:
         os.close(fd)
     # Another user may have written it: what is shown of it must be what it says that it is.

@@ -31,6 +31,7 @@ WRITE_RIGHTS = (
 """Everything but `make_char` and `make_block`, which are never granted, and `ioctl_dev`, which only devices get."""
 
 DEVICE_RIGHTS = ("read_file", "write_file", "truncate", "ioctl_dev")
+_LONGEST_NAME = 80  # of a hub's user or server: longer ones are cut when they are shown
 PROC_READ_RIGHTS = ("read_file", "read_dir")
 PROC_WRITE_RIGHTS = (*PROC_READ_RIGHTS, "write_file", "truncate")
 """What read-write means on procfs: nothing can be made or removed there, only existing files written."""
@@ -190,13 +191,30 @@ class Hardware:
 class Holder:
     """A running kernel that holds GPUs: whose it is, its server's process, and since when (ISO 8601).
 
-    A GPU without a UUID stands in `uuids` by its PCI address or node.
+    A GPU without a UUID stands in `uuids` by its PCI address or node. `user` is the account, which is the owner of the
+    record; the rest is the record's own word. In a hub, where all may have one account and be process 1 of a container,
+    `hub_user` and `hub_server` tell more; the latter is empty for a user's default server.
     """
 
     uuids: tuple[str, ...]
     user: str
     pid: int
     since: str
+    hub_user: str = ""
+    hub_server: str = ""
+
+    @property
+    def name(self) -> str:
+        """Who it is, for people; not to be shown before it is made printable."""
+        return self.hub_user[:_LONGEST_NAME] or self.user
+
+    @property
+    def place(self) -> str:
+        """Where that one's kernel runs, for people; not to be shown before it is made printable."""
+        if not self.hub_user:
+            return f"process {self.pid}"
+        server = f"server {self.hub_server[:_LONGEST_NAME]} of the hub" if self.hub_server else "the hub's server"
+        return f"{server}, account {self.user}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

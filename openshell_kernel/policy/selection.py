@@ -277,8 +277,8 @@ class _Choice:
 
 
 def describe(holder: Holder) -> str:
-    """Return a holder in words. When it began is its own word."""
-    return f"{holder.user} (process {holder.pid}, since {printable(holder.since)})"
+    """Return a holder in words, which are partly its own."""
+    return printable(f"{holder.name} ({holder.place}, since {holder.since})")
 
 
 def shares_one_node(hardware: Hardware) -> bool:

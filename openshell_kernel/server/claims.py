@@ -14,6 +14,7 @@ attackers: a program outside of every sandbox that wants a GPU opens it without 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import fcntl
 import json
@@ -44,6 +45,7 @@ _NAME = "openshell-gpu"
 _RECORD = r"[0-9a-f]+\.json"
 _OPEN_TO_ALL, _LISTABLE, _READABLE = 0o1777, 0o755, 0o644
 _LARGEST_RECORD = 1 << 16
+_KEYS = frozenset(field.name for field in dataclasses.fields(Holder))  # a newer version may tell more
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 _LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.01
@@ -244,15 +246,19 @@ class Registry:
             finally:
                 os.close(fd)
 
-    def claim(self, uuids: Sequence[str], *, pid: int) -> Claim:
-        """Record that a kernel holds GPUs. Call it while `locked`. `pid` is that of the kernel's server, for people.
+    def claim(self, uuids: Sequence[str], *, pid: int, hub_user: str = "", hub_server: str = "") -> Claim:
+        """Record that a kernel holds GPUs. Call it while `locked`.
+
+        `pid` is that of the kernel's server, and the hub's names are those of who started that, for people: all users
+        of the machine may read them.
 
         Raises:
             LaunchError: the record cannot be written.
         """
         folder = self._own
         since = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-        record = json.dumps({"uuids": list(uuids), "pid": pid, "since": since}).encode()
+        by_hub = {"hub_user": hub_user, "hub_server": hub_server} if hub_user else {}
+        record = json.dumps({"uuids": list(uuids), "pid": pid, "since": since, **by_hub}).encode()
         name = f"{secrets.token_hex(8)}.json"
         # Beside the folder until it is locked: whoever may read the folder, as a sandbox may, could lock it first.
         temporary = f"{self.folder}/.{_NAME}-{os.geteuid()}-{name}"
@@ -353,10 +359,11 @@ def _read(path: str) -> Holder | _Free | None:
             return None
         if not _is_locked(fd):
             return _FREE
-        holder = decode(Holder, {**json.loads(os.read(fd, _LARGEST_RECORD)), "user": _name(status.st_uid)})
+        told = {key: value for key, value in json.loads(os.read(fd, _LARGEST_RECORD)).items() if key in _KEYS}
+        holder = decode(Holder, {**told, "user": _name(status.st_uid)})
         # Another user may have written it: what is shown of it must be what it says that it is.
         dt.datetime.fromisoformat(holder.since)
-    except (OSError, ValueError, TypeError, RecursionError, SnapshotError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, SnapshotError):
         return None
     else:
         return holder if 0 < holder.pid <= _LARGEST_PID else None

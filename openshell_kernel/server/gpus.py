@@ -16,6 +16,8 @@ from openshell_kernel.policy.selection import select
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openshell_kernel.gpu.inventory import Gpu, Inventory, Surroundings
     from openshell_kernel.policy.effective import GpuSelection, Holder
     from openshell_kernel.policy.model import GpuPolicy
@@ -106,8 +108,16 @@ def _hold(
         if current is not None and current.is_held and current.uuids == selection.hold:
             claim: Claim | None = current
         else:
-            claim = registry.claim(selection.hold, pid=os.getpid()) if selection.hold else None
+            claim = registry.claim(selection.hold, pid=os.getpid(), **_hub(os.environ)) if selection.hold else None
         return dataclasses.replace(selection, records=registry.folders()), claim
+
+
+def _hub(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the names under which JupyterHub started this server; none where there is no hub."""
+    return {
+        "hub_user": environ.get("JUPYTERHUB_USER", ""),
+        "hub_server": environ.get("JUPYTERHUB_SERVER_NAME", ""),
+    }
 
 
 def _give_back(current: Claim | None, choosing: asyncio.Future[tuple[GpuSelection, Claim | None]]) -> None:

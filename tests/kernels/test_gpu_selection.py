@@ -429,3 +429,36 @@ def test_on_a_machine_that_is_expected_to_have_a_gpu_the_suite_fails_without_lan
     assert set(outcomes.values()) == {"failed"}
     outcomes = on_machine(without, "landlock_create_ruleset", "ENOSYS", sys.executable, suite, OPENSHELL_EXPECT_GPU="")
     assert set(outcomes.values()) == {"skipped"}
+
+
+def test_in_a_hub_holders_are_named_as_the_hub_knows_them_and_the_hub_decides_what_kernels_ask_for(on_machine, user):
+    text = "filesystem_policy: {include_workdir: true}\njupyter: {gpu: {request: auto}}"
+    told = on_machine("gpu_hub.py", str(user / "notebooks"), policy(user, text))
+    assert len(told["devices"]) == 3
+    assert "the operator decides about GPUs" in " ".join(told["notices"])
+    assert told["without"] == []
+    assert "held by alice (server training of the hub, account root, since " in told["refused"]
+    assert "process" not in told["refused"]
+    assert "held by alice (server training of the hub, account root, since " in told["table"]
+    assert "this kernel holds it" in told["shown"]
+
+
+def test_where_proc_cannot_be_protected_the_remedy_for_a_gpu_can_be_followed_and_a_refused_start_holds_none(
+    on_machine, user
+):
+    proc = "filesystem_policy: {include_workdir: true, read_only: [/usr, /etc, /proc]}\n"
+    texts = {
+        "refused": f"{proc}jupyter: {{gpu: {{count: 1}}}}",
+        "kept": f"{proc}jupyter: {{gpu: {{count: 1}}, baseline_conflicts: {{allow_promotion: []}}}}",
+        "without": f"{proc}jupyter: {{gpu: {{request: none}}}}",
+    }
+    for name, text in texts.items():
+        (user / f"{name}.yaml").write_text(f"version: 1\n{text}\n")
+    paths = [str(user / f"{name}.yaml") for name in texts]
+    refused, kept, without = on_machine("gpu_unprotected.py", str(user), *paths)
+    assert "a GPU needs /proc read-write, whatever the policy says" in refused["error"]
+    assert "(jupyter: {baseline_conflicts: {allow_promotion: []}})" in refused["error"]
+    assert "(jupyter: {gpu: {request: none}})" in refused["error"]
+    assert refused["held"] == []
+    assert (kept["text"], len(kept["held"])) == ("run\n", 1)
+    assert (without["text"], without["held"]) == ("run\n", [])

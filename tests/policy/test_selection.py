@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.effective import Family, GpuDevice, Hardware, Holder, MigDevice, RenderNode
 from openshell_kernel.policy.model import GpuPolicy
-from openshell_kernel.policy.selection import select, shares_one_node
+from openshell_kernel.policy.selection import describe, select, shares_one_node
 
 CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 
@@ -45,6 +45,14 @@ LOST = machine(
     gpu(0), GpuDevice(index=1, fault="GPU is lost"), gpu(2), status="incomplete", detail="GPU 1: GPU is lost"
 )
 FAULTS = ["no_library", "no_driver", "version_mismatch", "no_permission", "timeout", "crashed", "error"]
+CAROL = Holder(
+    uuids=("GPU-0000",),
+    user="root",
+    pid=1,
+    since="2026-11-24T10:00:00+00:00",
+    hub_user="carol\x1b[2J",
+    hub_server="gpu\n",
+)
 ALICE = Holder(uuids=("GPU-0000", "GPU-0001"), user="alice", pid=42, since="2026-11-24T10:00:00+00:00")
 
 
@@ -384,3 +392,10 @@ def test_two_kernels_that_count_never_hold_the_same(hardware, count, visible):
     held = [dataclasses.replace(ALICE, uuids=first.hold)]
     second = select(request(count=count), hardware, visible=visible, held=held)
     assert not set(first.hold) & set(second.hold)
+
+
+def test_a_holder_is_named_as_the_hub_knows_it_and_can_rewrite_no_terminal():
+    """In a hub with containers every server is process 1 of the same account."""
+    assert describe(CAROL) == (r"carol\x1b[2J (server gpu\n of the hub, account root, since 2026-11-24T10:00:00+00:00)")
+    assert describe(ALICE) == "alice (process 42, since 2026-11-24T10:00:00+00:00)"
+    assert len(describe(dataclasses.replace(CAROL, hub_user="x" * 5000, hub_server="y" * 5000))) < 300

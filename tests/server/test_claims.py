@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from support.kernels import eventually
@@ -74,6 +75,28 @@ def test_a_holder_is_told_with_user_and_process(registry):
     assert inside.holders(registry.folders()) == (holder,)
     holding.release()
     assert inside.holders(registry.folders()) == ()
+
+
+def test_in_a_hub_a_holder_is_told_with_the_hubs_names_and_its_account(registry):
+    with registry.locked():
+        holding = registry.claim(["GPU-a"], pid=1, hub_user="alice", hub_server="training")
+    (holder,) = registry.holders()
+    assert (holder.name, holder.place) == ("alice", f"server training of the hub, account {holder.user}")
+    assert inside.holders(registry.folders()) == (holder,)
+    holding.release()
+    with registry.locked():
+        holding = registry.claim(["GPU-a"], pid=1, hub_user="alice")
+    assert registry.holders()[0].place == f"the hub's server, account {holder.user}"
+    holding.release()
+
+
+def test_what_a_newer_version_tells_besides_frees_no_gpu(registry):
+    holding = claim(registry, "GPU-a")
+    record = json.loads(Path(holding.path).read_text())
+    Path(holding.path).write_text(json.dumps({**record, "mood": "good"}))
+    assert held(registry) == ["GPU-a"]
+    assert [holder.uuids for holder in inside.holders(registry.folders())] == [("GPU-a",)]
+    holding.release()
 
 
 def test_a_process_that_is_killed_strands_no_gpu(folder, registry):
