@@ -15,7 +15,10 @@ c.Spawner.default_url = "/lab"
 
 # Then this, as the last statement: it adds to what is set above. The groups are JupyterHub's, as its admin page or
 # your authenticator has them; of several policies, the first in this order applies. Policies must be readable for
-# the users and writable for you only.
+# the users, and they and the folders on their way writable for you only: the hub does not start otherwise. Where the
+# users' servers run in containers that have these files, add policies_in_containers=True. With unmatched="refuse" in
+# the place of policy, users in none of these groups get no server. gpus={"count": 1, "request": "required"} gives every
+# kernel one GPU, whatever its policy says; like policy, it may be a function of the user's spawner.
 hub.configure(
     c,
     policy="/etc/openshell/policy.yaml",

@@ -351,7 +351,10 @@ def _decode_dataclass(cls: Any, data: object, where: str) -> object:  # noqa: AN
     hints = typing.get_type_hints(cls)
     unknown = set(data) - set(hints)
     if unknown:
-        raise SnapshotError(f"{where}: unknown key {min(map(str, unknown))!r}; restart the kernel to record it anew")
+        raise SnapshotError(
+            f"{where}: unknown key {min(map(str, unknown))!r}: another version of openshell_kernel wrote it; restart "
+            "Jupyter's server, if it was upgraded since that was started, and then the kernel"
+        )
     values = {name: _decode(hint, data[name], f"{where}.{name}") for name, hint in hints.items() if name in data}
     try:
         return cls(**values)

@@ -100,12 +100,11 @@ def configure(
             it, a group's name or `gpus` is wrong, or another setting contradicts these.
         PolicyError: a policy file is wrong.
     """
-    one_account = _has_one_account(c)
-    files = Files(in_containers=policies_in_containers, one_account=one_account)
+    files = Files(in_containers=policies_in_containers, one_account=_has_one_account(c))
     choice = Choice(
         policy=_default(policy, unmatched, files),
         by_group=_by_group({} if group_policies is None else group_policies, files),
-        gpus=gpus if callable(gpus) else _checked_gpus(gpus),
+        gpus=gpus if callable(gpus) else _checked_gpus(gpus or {}),
         files=files,
     )
     if unmatched == "refuse" and not choice.by_group:
@@ -113,8 +112,9 @@ def configure(
     _refuse_replacement(c)
     _refuse_provisioner(c)
     c.Spawner.args.extend(_additional(c.Spawner.args))
-    chosen = {sources.VARIABLE: _chooser(choice), GPUS_VARIABLE: _told(choice.gpus_of)}
-    c.Spawner.environment.update({**_ENVIRONMENT, **chosen})
+    c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(choice)})
+    if gpus is not None:
+        c.Spawner.environment.update({GPUS_VARIABLE: _teller("gpus", choice.gpus_of)})
     c.Spawner.disable_user_config = True
 
 
@@ -132,14 +132,23 @@ def _chooser(choice: Choice) -> Callable[[Spawner], str]:
         _warn_of_one_account(spawner)
         return choice.policy_of(spawner)
 
-    return _told(policy_of)
+    return _teller("policy", policy_of)
 
 
-def _told(function: Callable[[Spawner], str]) -> Callable[[Spawner], str]:
-    """Return a function whose refusals the hub shows to the user whose server does not start."""
+def _teller(trait: str, function: Callable[[Spawner], str]) -> Callable[[Spawner], str]:
+    """Return the function with its refusals as the hub shows them to the user whose server does not start.
+
+    `trait` is that of the provisioner which would count instead of what the function returns.
+    """
+    option = f"--OpenShellProvisioner.{trait}"
 
     def telling(spawner: Spawner) -> str:
         try:
+            if any(given.partition("=")[0] == option for given in spawner.args):
+                raise ConfigurationError(
+                    f"c.Spawner.args: {option} would count instead of what hub.configure decides for each user; "
+                    "remove it"
+                )
             return function(spawner)
         except OpenShellError as error:
             refused = answer(error)
@@ -216,9 +225,9 @@ def _default(policy: object, unmatched: object, files: Files) -> str | Callable[
     return sources.BUILT_IN if policy is None else files.checked("policy", policy)
 
 
-def _checked_gpus(gpus: Gpus | None) -> Gpus:
+def _checked_gpus(gpus: Gpus) -> Gpus:
     encoded(gpus)
-    return gpus or {}
+    return gpus
 
 
 def _by_group(group_policies: object, files: Files) -> dict[str, str]:

@@ -1,6 +1,10 @@
 """In a real hub: who is in no mapped group gets no server, and GPUs are as the user's choice in a form allows."""
 
+import re
 import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,17 @@ def test_who_is_in_no_mapped_group_gets_no_server_and_is_told_why(hub):
     assert refused.status == 500
     assert "dave is in none of the groups that may start a server (staff, stuff)" in refused.body["message"]
     assert hub.request("GET", "hub/api/users/dave").body["servers"] == {}
+
+
+def test_who_asks_in_a_browser_is_told_too(hub):
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    page = browser.open(f"{hub.url}hub/login").read().decode()
+    form = {"username": "dave", "password": "", "_xsrf": re.search(r'name="_xsrf" value="([^"]*)"', page)[1]}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        # From the login it leads on to the server, which is started then.
+        browser.open(f"{hub.url}hub/login?next=%2Fhub%2Fspawn", urllib.parse.urlencode(form).encode())
+    with caught.value as error:
+        assert "dave is in none of the groups that may start a server (staff, stuff)" in error.read().decode()
 
 
 def test_gpus_are_as_the_user_chose_and_not_as_the_policy_says(hub):

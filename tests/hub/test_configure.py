@@ -310,10 +310,16 @@ class TestFunctions:
         assert caught.value.jupyterhub_message
 
     def test_without_them_the_policy_decides(self, spawner):
-        for arguments in ({}, {"gpus": {}}, {"gpus": lambda _: None}):
+        for none in ({}, lambda _: None):
             c = Config()
-            hub.configure(c, **arguments)
+            hub.configure(c, gpus=none)
             assert gpus(spawner(c)) == ""
+
+    def test_what_the_administrator_has_set_otherwise_stays_where_they_are_not_given(self, spawner):
+        c = Config()
+        c.Spawner.environment = {GPUS_VARIABLE: "{}"}
+        hub.configure(c)
+        assert spawner(c).environment[GPUS_VARIABLE] == "{}"
 
     @pytest.mark.parametrize("wrong", [{"cuont": 1}, {"count": 0}, [1], "all", {"request": "some"}])
     def test_wrong_ones_are_refused(self, wrong):
@@ -385,6 +391,14 @@ class TestOtherSettings:
         c.LocalProcessSpawner.disable_user_config = False
         with pytest.raises(ConfigurationError, match="unconfined"):
             policy(spawner(c))
+
+    @pytest.mark.parametrize(("trait", "ask"), [("policy", policy), ("gpus", gpus)])
+    def test_an_option_that_would_count_instead_of_the_users_own_stops_the_servers(self, spawner, trait, ask):
+        c = Config()
+        c.Spawner.args = [f"--OpenShellProvisioner.{trait}=/x"]
+        hub.configure(c, gpus=ONE_GPU)
+        with pytest.raises(ConfigurationError, match="would count instead of what hub"):
+            ask(spawner(c))
 
     def test_an_environment_of_a_kind_of_spawner_is_refused(self):
         c = Config()

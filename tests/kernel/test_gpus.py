@@ -1,5 +1,6 @@
 """`%policy gpus` says which GPUs this kernel has and who holds the others; the check tells every step, and ends."""
 
+import dataclasses
 import json
 import sys
 
@@ -95,6 +96,12 @@ def test_the_text_has_the_state_the_variable_the_extras_and_what_was_decided():
     assert "CUDA_VISIBLE_DEVICES=GPU-0" in text
     assert "Extra dri: /dev/dri/renderD128" in text
     assert "Notice: GPU 1 is left out" in text
+
+
+def test_a_holder_in_a_hub_is_named_as_the_hub_knows_it():
+    holder = dataclasses.replace(ALICE, user="root", pid=1, hub_user="carol\x1b[2J", hub_server="training")
+    text = render_text.render_gpus(snapshot(), (holder,))
+    assert "held by carol\\x1b[2J, server training of the hub, account root, since" in text
 
 
 def test_the_view_of_the_policy_marks_what_was_not_given():
