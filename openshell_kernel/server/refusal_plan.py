@@ -53,15 +53,21 @@ def refusal_plan(last: Planned, *, reason: str, language: str, connection_file: 
     return dataclasses.replace(last, plan=plan)
 
 
-def first_refusal_plan(environment: Mapping[str, str], *, reason: str, connection_file: str) -> LaunchPlan:
+def first_refusal_plan(
+    environment: Mapping[str, str], *, reason: str, connection_file: str, sockets: str | None
+) -> LaunchPlan:
     """Return the plan of the kernel that stands in for one that could not be started, and with which this process ends.
 
-    `environment` is that of the launcher. The kernel listens on ports, and ends with the present process's parent.
+    `environment` is that of the launcher. The kernel ends with the present process's parent. `sockets` is the folder
+    that it makes its sockets in, which is the client's: it may do nothing else there.
 
     Raises:
         LaunchError: the present process's Python does not run.
     """
-    rules = _rules(environment, connection_file)
+    rules = (
+        *_rules(environment, connection_file),
+        *(PlanRule(path=path, rights=("make_sock",), required=True) for path in (sockets,) if path),
+    )
     filtered = seccomp.load(required=False)
     override = needs_override(rules, runs_as=os.geteuid(), groups=os.getgroups())
     return LaunchPlan(

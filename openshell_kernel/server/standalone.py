@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> int:
 def _start(argv: list[str]) -> NoReturn:
     spec = _kernelspec(argv)
     operator = OpenShellProvisioner(**spec.configuration).operator()
-    connection_file = _connection_file(argv)
+    connection = _connection(argv)
+    _check_transport(connection)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
     loaded = load_policy(operator, folder=os.getcwd(), root=None)
     loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
@@ -73,7 +74,7 @@ def _start(argv: list[str]) -> NoReturn:
             environment=dict(os.environ),
             kernelspec_environment=spec.environment,
             encrypted=False,
-            connection_file=connection_file,
+            connection_file=connection.path,
             private=private,
         )
     )
@@ -95,7 +96,10 @@ def _refuse(argv: list[str], reason: str) -> None:
     try:
         # It is not known which folders a sandbox may write: none of LD_LIBRARY_PATH is safe.
         environment = interpreter.scrubbed(os.environ, ["/"])
-        plan = first_refusal_plan(environment, reason=reason, connection_file=_connection_file(argv))
+        connection = _connection(argv)
+        plan = first_refusal_plan(
+            environment, reason=reason, connection_file=connection.path, sockets=connection.sockets
+        )
         _detach_from_files(environment)
         become_launcher(plan, environment)
     except Exception as error:  # noqa: BLE001 - there is nobody left to tell
@@ -132,8 +136,21 @@ def _kernelspec(argv: list[str]) -> _Kernelspec:
         ) from None
 
 
-def _connection_file(argv: list[str]) -> str:
-    """Return the connection file's path, after making sure that its kind of connection can be confined."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Connection:
+    """The connection file that the client made, and what it says of the kind of connection."""
+
+    path: str
+    transport: object
+    ip: object
+
+    @property
+    def sockets(self) -> str | None:
+        """The folder that Unix sockets belong into, if there are to be any."""
+        return os.path.dirname(self.ip) if self.transport == "ipc" and isinstance(self.ip, str) else None
+
+
+def _connection(argv: list[str]) -> _Connection:
     for option, value in itertools.pairwise(argv):
         if option == "-f":
             path = str(Path(value).absolute())
@@ -141,14 +158,19 @@ def _connection_file(argv: list[str]) -> str:
     else:
         raise ConfigurationError(f"no connection file is given; {_USAGE}")
     try:
-        transport = json.loads(Path(path).read_text()).get("transport")
+        written = json.loads(Path(path).read_text())
+        return _Connection(path=path, transport=written.get("transport"), ip=written.get("ip"))
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path}: not a connection file: {error}") from None
-    if transport != "tcp":
+
+
+def _check_transport(connection: _Connection) -> None:
+    """Make sure that the kind of connection can be confined."""
+    if connection.transport != "tcp":
         raise ConfigurationError(
-            f"{path}: transport {transport!r} needs a folder for sockets, which only our provisioner makes; use tcp"
+            f"{connection.path}: transport {connection.transport!r} needs a folder for sockets, which only our "
+            "provisioner makes; use tcp"
         )
-    return path
 
 
 def _detach_from_files(environment: dict[str, str]) -> None:

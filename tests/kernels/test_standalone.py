@@ -30,9 +30,12 @@ landlock: {compatibility: hard_requirement}
 
 def connected(connection_file):
     """Return a client of a kernel that is starting. The client takes a kernel for dead that does not answer at once."""
-    port = json.loads(Path(connection_file).read_text())["hb_port"]
+    connection = json.loads(Path(connection_file).read_text())
+    port = connection["hb_port"]
 
     def listening():
+        if connection["transport"] == "ipc":
+            return os.path.exists(f"{connection['ip']}-{port}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -213,12 +216,16 @@ def test_a_refused_start_ends_with_its_client(user, write_policy):
     kernels.eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the refusal kernel")
 
 
-def test_a_connection_that_cannot_be_confined_is_refused_in_words(user):
-    process = Process(user, transport="ipc")
-    _, errors = process.process.communicate(timeout=kernels.SECONDS)
-    assert process.process.returncode == 1
-    assert "use tcp" in errors
-    assert "Traceback" not in errors
+def test_a_connection_that_cannot_be_confined_is_refused_over_that_connection(user):
+    assert "use tcp" in answer(Process(user, transport="ipc"))
+
+
+def test_without_a_connection_file_only_the_log_can_tell(user):
+    command = [sys.executable, "-I", "-m", "openshell_kernel.sandbox.launcher", "-f", str(user / "nowhere.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=kernels.SECONDS)
+    assert done.returncode == 1
+    assert f"{user / 'nowhere.json'}: not a connection file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_follows_the_configuration_of_its_kernelspec(user):
