@@ -28,6 +28,7 @@ from openshell_kernel.server.home import homes, settle, show_packages
 from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
 from openshell_kernel.server.operator import GPUS_VARIABLE
 from openshell_kernel.server.runtime import runtime
+from openshell_kernel.server.search_path import search_path
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 _OWN_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_PATH = "PATH"
 _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 
@@ -197,7 +199,7 @@ async def make_plan(
         kind = "ephemeral" if identity else operator.home or loaded.policy.home
         own_home = settle(kind, workdir=workdir, linked=loaded.linked, private=private)
         composed = compose(
-            environment,
+            {_PATH: os.defpath, **environment},
             kernelspec=kernelspec_environment,
             redirected=redirections(own_home.path, temporary=str(private.temporary), runtime=str(private.runtime)),
             selected={} if selection.visible is None else {gpus.VISIBLE: selection.visible},
@@ -259,7 +261,7 @@ async def make_plan(
         plan = LaunchPlan(
             argv=(executable, *argv[1:]),
             cwd=workdir,
-            environment=composed.values,
+            environment=_with_programs(composed.values, effective, executable, loaded, operator),
             rules=tuple(
                 PlanRule(path=r.path, rights=r.rights, required=r.required, exact=_exact(r, needed))
                 for r in effective.rules
@@ -275,6 +277,15 @@ async def make_plan(
             proc_for_gpu=effective.selection.granted,
         )
         return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=held)
+
+
+def _with_programs(
+    values: dict[str, str], effective: EffectivePolicy, executable: str, loaded: LoadedPolicy, operator: Operator
+) -> dict[str, str]:
+    """Return an environment whose PATH fits the sandbox; one that the policy or the operator sets stays as it is."""
+    if _PATH in {**loaded.policy.environment.setting, **operator.environment.setting}:
+        return values
+    return {**values, _PATH: search_path(values[_PATH], effective.rules, first=os.path.dirname(executable))}
 
 
 def _exact(rule: Rule, needed: Runtime) -> bool:

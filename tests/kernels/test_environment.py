@@ -352,3 +352,43 @@ def _content(path):
         return Path(path).read_bytes()
     except OSError:
         return b""
+
+
+@pytest.fixture
+def programs_out_of_reach(user, monkeypatch):
+    """A `python` that comes first on the server's PATH, in a folder that no notebook may read."""
+    folder = user / "bin"
+    folder.mkdir()
+    (folder / "python").write_text("#!/bin/sh\necho another\n")
+    (folder / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/nonexistent/bin:/usr/bin:/bin")
+    return folder
+
+
+PROGRAMS = "!python -c 'import sys; print(sys.prefix)'\n!command -v pip\n!ls /usr > /dev/null && echo listed"
+
+
+def test_commands_of_the_kernels_own_environment_are_found_first(user, programs_out_of_reach):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        prefix, pip, listed = kernel.run(PROGRAMS).text.split()
+        assert (prefix, pip, listed) == (sys.prefix, f"{sys.prefix}/bin/pip", "listed")
+        for folder in kernel.value("__import__('os').environ['PATH']").split(":"):
+            assert kernel.value(f"bool(__import__('os').listdir({folder!r}))")
+
+
+def test_a_kernel_of_another_environment_finds_that_ones_programs(user, with_user_packages):
+    with kernels.started(with_user_packages[0], cwd=user / "notebooks") as kernel:
+        prefix = kernel.value("__import__('sys').prefix")
+        assert prefix != sys.prefix
+        assert kernel.run("!python -c 'import sys; print(sys.prefix)'").text.split() == [prefix]
+
+
+def test_without_the_sandbox_the_servers_path_decides(user, programs_out_of_reach):
+    with kernels.started("python3", cwd=user / "notebooks") as kernel:
+        assert kernel.run("!python -c 1").text.split() == ["another"]
+
+
+def test_a_path_that_the_policy_sets_stays_as_it_is(user, write_policy):
+    write_policy("version: 1\njupyter: {environment: {set: {PATH: '/opt/tools:/usr/bin'}}}\n")
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.value("__import__('os').environ['PATH']") == "/opt/tools:/usr/bin"
