@@ -101,6 +101,8 @@ def enrich(
     building.add_policy(policy)
     if policy.include_workdir:
         building.add_workdir(runtime)
+    elif policy.leaves_workdir_open:
+        building.tell_lost_workdir(runtime, realpath)
     if policy.network_policies:
         building.add_needs(Origin.PROXY_BASELINE, filter(lambda need: exists(need.path), baseline.PROXY))
     if selection.granted:
@@ -168,6 +170,20 @@ class _Building:
             )
         else:
             self.add_needs(Origin.WORKDIR, [baseline.writing(runtime.workdir, "the notebook's working directory")])
+
+    def tell_lost_workdir(self, runtime: Runtime, realpath: Callable[[str], str]) -> None:
+        """Say that the policy has lost the notebook's folder, unless it lists that or a folder above it."""
+        workdir = runtime.workdir
+        held = (realpath(rule.path).rstrip("/") for rule in self.rules.values() if rule.access is Access.READ_WRITE)
+        if not any(workdir == path or workdir.startswith(path + "/") for path in held):
+            remedy = (
+                f"and it could not be: {runtime.workdir_refusal}"
+                if runtime.workdir_refusal
+                else "add include_workdir: true to its filesystem_policy, or include_workdir: false if that is meant"
+            )
+            why = f"the policy does not include the notebook's folder: {remedy}"
+            skipped = Skipped(path=workdir, access=Access.READ_WRITE, origin=Origin.WORKDIR, why=why)
+            self.skipped.append(skipped)
 
     def add_needs(self, origin: Origin, needs: Iterable[Need]) -> None:
         for need in needs:

@@ -528,6 +528,12 @@ class Policy(Block):
         return self.filesystem_policy is None or self.filesystem_policy.include_workdir
 
     @property
+    def leaves_workdir_open(self) -> bool:
+        """Whether `filesystem_policy` says nothing of the working directory, which then is not asked for."""
+        listed = self.filesystem_policy
+        return listed is not None and "include_workdir" not in listed.model_fields_set
+
+    @property
     def compatibility(self) -> Compatibility:
         """What to do where Landlock cannot do all that is asked for; OpenShell's default is `best_effort`."""
         return "best_effort" if self.landlock is None else self.landlock.compatibility

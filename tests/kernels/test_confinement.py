@@ -173,6 +173,18 @@ def test_the_home_directory_as_working_directory_is_not_granted_and_the_kernel_s
         assert "list this one" not in shown
 
 
+def test_a_policy_that_does_not_include_the_notebooks_folder_says_so_with_the_line_to_add(user, write_policy):
+    write_policy("version: 1\nfilesystem_policy: {read_only: [/usr, /proc]}\n")
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        output = kernel.run("open('x', 'w')")
+        assert output.error.startswith("PermissionError")
+        assert f"this notebook's folder {user}/notebooks is not granted: the policy does not include" in output.text
+        assert "add include_workdir: true" in " ".join(kernel.run("%policy show").text.split())
+    write_policy("version: 1\nfilesystem_policy: {read_only: [/usr, /proc], include_workdir: true}\n")
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.run("open('x', 'w')").error == ""
+
+
 def test_python_can_read_the_sitecustomize_that_it_imports(kernel):
     """Debian's is a link into /etc; %autoreload reads the source of every module, and so does Python without a cache."""
     code = "import sys\nfor module in filter(None, [sys.modules.get('sitecustomize')]): open(module.__file__).read()"
@@ -181,7 +193,8 @@ def test_python_can_read_the_sitecustomize_that_it_imports(kernel):
 
 def test_the_log_tells_the_policy_and_what_of_it_was_not_granted(user, write_policy, caplog):
     """Who runs notebooks without looking at them does not see %policy show."""
-    path = write_policy("version: 1\nfilesystem_policy: {read_only: [/usr, /proc, /nowhere/data]}\n")
+    listed = "include_workdir: false, read_only: [/usr, /proc, /nowhere/data]"
+    path = write_policy(f"version: 1\nfilesystem_policy: {{{listed}}}\n")
     with caplog.at_level(logging.INFO), kernels.started(cwd=user / "notebooks"):
         logged = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [text for _, text in logged if f"has the policy {path} (user policy)" in text]

@@ -291,3 +291,34 @@ def test_every_rule_has_a_reason_and_the_record_survives_json(document, inventor
     effective = enriched(document, inventory)
     assert all(rule.reason and rule.rights for rule in effective.rules)
     assert EffectivePolicy.from_json(effective.to_json()) == effective
+
+
+def silent(**lists):
+    return Policy.model_validate({"version": 1, "filesystem_policy": {"read_only": ["/usr"], **lists}})
+
+
+def test_a_policy_that_does_not_say_whether_it_includes_the_notebooks_folder_is_told_the_line():
+    (lost,) = enriched(silent()).skipped
+    assert (lost.path, lost.origin, lost.access) == ("/home/me/notebooks", Origin.WORKDIR, Access.READ_WRITE)
+    assert "include_workdir: true" in lost.why
+
+
+def test_nobody_is_told_to_include_a_folder_that_would_be_refused():
+    (lost,) = enriched(silent(), runtime=replace(RUNTIME, workdir_refusal="it is your home directory")).skipped
+    assert "it is your home directory" in lost.why
+    assert "include_workdir: true" not in lost.why
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        policy(["/usr"], workdir=False),
+        policy(["/usr"], workdir=True),
+        policy(block=False),
+        silent(read_write=["/home/me/notebooks"]),
+        silent(read_write=["/home/me"]),
+    ],
+    ids=["it says no", "it says yes", "it has no such section", "it lists the folder", "it lists one above"],
+)
+def test_where_the_author_has_decided_nothing_is_told(document):
+    assert enriched(document).skipped == ()
