@@ -77,6 +77,7 @@ _CREDENTIALS = (
 )
 _SETTINGS = ("jupyter*_config.py", "jupyter*_config.json", "jupyter*_config.d/*.json")
 _KEYS = re.compile(rb"^[^#\n]*(token|password|secret)", re.IGNORECASE | re.MULTILINE)
+_LOG = "a log of Jupyter's server, where its token may stand (let it log to a file elsewhere)"
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 # What tells a home directory. A project may have settings of npm and a folder for containers of its own.
 _SIGNS = (*(name for name in _CREDENTIALS if name not in (".docker", ".npmrc")), ".docker/config.json")
@@ -121,15 +122,16 @@ def protected(
     *,
     home: str,
     locks: Iterable[str] = (),
+    logs: Iterable[str] = (),
     environ: Mapping[str, str] = os.environ,
     kernels: Callable[[], Iterable[str]] = private_folders,
     commands: Callable[[], Iterable[Sequence[str]]] = _commands,
 ) -> tuple[Place, ...]:
     """Return the places to protect for this user.
 
-    `own` are paths of this package's: policy files, its folders. Who can read one of `locks` can hold it. `environ` is
-    the server's environment. `kernels` finds the private folders of kernels, `commands` the commands of all
-    kernelspecs.
+    `own` are paths of this package's: policy files, its folders. Who can read one of `locks` can hold it; `logs` are
+    of Jupyter's servers. `environ` is the server's environment. `kernels` finds the private folders of kernels,
+    `commands` the commands of all kernelspecs.
     """
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
@@ -139,6 +141,7 @@ def protected(
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(_place(path, "openshell_kernel's own files") for path in own),
         *(_place(path, "a lock with which it can stop other kernels' starts", secret=True) for path in locks),
+        *(_place(path, _LOG, secret=True) for path in logs),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
         *(
             _place(path, "the Python environment that runs your kernels", beneath=beneath)

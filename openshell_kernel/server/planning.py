@@ -146,14 +146,15 @@ async def make_plan(
     connection_file: str,
     private: PrivateFolder,
     encrypted: bool,
+    logs: Iterable[str] = (),
     claim: Claim | None = None,
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
     `trusted` is the `trusted_environment`. `command` is the kernelspec's argv as Jupyter formatted it; `environment` is
     what Jupyter would give the kernel, and `kernelspec_environment` names what stands in the `env` of kernel.json.
-    `encrypted` says whether Jupyter and the kernel talk so. `claim` is what the kernel held of the GPUs before it was
-    restarted.
+    `encrypted` says whether Jupyter and the kernel talk so. `logs` are the files that servers log to. `claim` is what
+    the kernel held of the GPUs before it was restarted.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
@@ -209,7 +210,7 @@ async def make_plan(
         user_site = "" if identity else _user_site(python, environment)
         problem = show_packages(own_home.path, user_site) if user_site else ""
         locks = [registry.lock] if selection.hold else []
-        protected = places.protected(pythons, own, home=home, locks=locks)
+        protected = places.protected(pythons, own, home=home, locks=locks, logs=logs)
         needed = runtime(
             python,
             executable=executable,

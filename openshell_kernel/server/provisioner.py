@@ -25,6 +25,7 @@ from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server import arguments
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
+from openshell_kernel.server.logs import server_logs
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked, requested_gpus
 from openshell_kernel.server.output import Output
@@ -322,6 +323,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 connection_file=self._manager.connection_file,
                 private=self._private,
                 encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
+                logs=server_logs(own=self._loaded.root is not None),
                 claim=self._claim,
             )
             if planned.claim is not self._claim:

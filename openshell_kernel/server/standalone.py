@@ -26,6 +26,7 @@ from openshell_kernel.errors import ConfigurationError, OpenShellError
 from openshell_kernel.policy.explain import printable
 from openshell_kernel.server import gateway, interpreter
 from openshell_kernel.server.handover import become_launcher, check_launch
+from openshell_kernel.server.logs import client_logs
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
@@ -61,6 +62,7 @@ def _start(argv: list[str]) -> NoReturn:
     loaded = load_policy(operator, folder=os.getcwd(), root=None)
     loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
     trusted = trusted_environment(loaded)
+    logs = client_logs()
     _detach_from_files(trusted)
     private = PrivateFolder()
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
@@ -76,6 +78,7 @@ def _start(argv: list[str]) -> NoReturn:
             encrypted=False,
             connection_file=connection.path,
             private=private,
+            logs=logs,
         )
     )
     try:
