@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -50,11 +51,17 @@ class Server:
         )
         kernels.eventually(lambda: any(self._told()), "a server that runs")
         self.told = self._told()[0]
+        kernels.eventually(self._answers, "an answer")
 
     def _told(self):
         with contextlib.suppress(ValueError):
             return [json.loads(path.read_text()) for path in self.runtime.glob("jpserver-*.json")]
         return []
+
+    def _answers(self):
+        with contextlib.suppress(urllib.error.URLError):
+            return self.ask("GET", "api/status")
+        return None
 
     def ask(self, method, path, content=None):
         request = urllib.request.Request(  # noqa: S310 - the address is that of the server started here

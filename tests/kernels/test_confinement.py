@@ -9,7 +9,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 from support import kernels
 
-MINIMAL = "version: 1\nfilesystem_policy: {}\n"
+MINIMAL = "version: 1\nfilesystem_policy: {include_workdir: false}\n"
 
 
 @pytest.fixture

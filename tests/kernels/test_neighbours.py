@@ -57,7 +57,7 @@ def neighbour(user, first):
 @pytest.mark.parametrize(
     "policy",
     [
-        pytest.param("version: 1\nfilesystem_policy: {read_write: [/tmp]}\n", id="one that grants /tmp"),
+        pytest.param("version: 1\nfilesystem_policy: {include_workdir: false, read_write: [/tmp]}\n", id="one that grants /tmp"),
         pytest.param(NETWORK, id="one with network policies, which bring /tmp along"),
     ],
 )
@@ -68,7 +68,7 @@ def test_a_kernel_that_may_write_tmp_reaches_no_other_kernel(user, first, write_
 
 
 def test_a_policy_that_opens_another_kernels_folder_does_and_it_is_told(user, first, write_policy):
-    write_policy("version: 1\nfilesystem_policy: {read_only: [/var/tmp]}\n")
+    write_policy("version: 1\nfilesystem_policy: {include_workdir: false, read_only: [/var/tmp]}\n")
     seen, notices = neighbour(user, first)
     assert "PermissionError" not in seen
     assert "the policy's read_only /var/tmp exposes" in notices
