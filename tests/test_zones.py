@@ -28,7 +28,7 @@ ZONES = {
     "gpu": ("errors", "gpu"),
     "sandbox": ("errors", "sandbox"),
     "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
-    "server": ("errors", "server", "policy", "gpu", "sandbox.plan"),
+    "server": ("errors", "server", "policy", "gpu", "sandbox.plan", "sandbox.ways"),
     "cli": ("errors", "policy", "server.places", "server.gpu_check", "server.gpu_table"),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.

@@ -16,12 +16,14 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openshell_kernel.errors import ConfinementError
+from openshell_kernel.sandbox.ways import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from openshell_kernel.sandbox.layer import Layer
     from openshell_kernel.sandbox.plan import PlanRule
+    from openshell_kernel.sandbox.ways import Way
 
 _SINCE_ABI = {
     "execute": 1,
@@ -50,7 +52,6 @@ _NEVER = frozenset({"make_char", "make_block"})
 _CREATING = "make_reg"
 
 _FIRST_LINUX = (5, 13)
-_MAX_LINKS = 40  # as the kernel's own path resolution
 _CAUSES = {
     errno.EOPNOTSUPP: (
         "Landlock is disabled at boot: name it on the kernel's command line, for example lsm=landlock,yama "
@@ -188,12 +189,12 @@ class Prepared:
         )
 
 
-def prepare(rules: Sequence[PlanRule], support: Support) -> Prepared:
+def prepare(rules: Sequence[PlanRule], support: Support, folders: Sequence[str] = ()) -> Prepared:
     """Open every path of the plan and build the ruleset from the descriptors.
 
     All filesystem rights of the ABI are handled, so what no rule grants is denied. A rule's rights are masked by the
     kind of inode behind its descriptor. A rule that cannot be applied does not void the others; when it is required,
-    the start is refused.
+    the start is refused. `folders` are those that kernels may write: links there carry no rule of a policy's.
 
     Raises:
         ConfinementError: a required rule cannot be applied, no rule can, or the kernel refuses the ruleset.
@@ -202,7 +203,7 @@ def prepare(rules: Sequence[PlanRule], support: Support) -> Prepared:
         raise ConfinementError(support.cause)
     handled = tuple(name for name, since in _SINCE_ABI.items() if since <= support.abi)
     ruleset = _create_ruleset(handled, support.abi)
-    opened = [_open(rule) for rule in rules]
+    opened = [_open(rule, folders) for rule in rules]
     try:
         applied = tuple(
             _apply(ruleset, rule, entry, handled, opened) for rule, entry in zip(rules, opened, strict=True)
@@ -235,21 +236,22 @@ def set_no_new_privs() -> bool:
 class _Opened:
     """A rule's path, opened once; everything that is asked about it afterwards is asked of the descriptor."""
 
-    def __init__(self, rule: PlanRule, fd: int | None, problem: str) -> None:
+    def __init__(self, rule: PlanRule, way: Way | None, problem: str) -> None:
         self.rule = rule
-        self.fd = fd
+        self.fd = None if way is None else way.fd
         self.problem = problem
-        self.resolved = None if fd is None else os.readlink(f"/proc/self/fd/{fd}")
-        self.way = () if fd is None else tuple(_way(rule.path))
+        self.resolved = None if way is None else os.readlink(f"/proc/self/fd/{way.fd}")
+        self.way = () if way is None else way.places
+        self.planted = "" if way is None or not rule.listed else way.planted
 
     def close(self) -> None:
         if self.fd is not None:
             os.close(self.fd)
 
 
-def _open(rule: PlanRule) -> _Opened:
+def _open(rule: PlanRule, folders: Sequence[str]) -> _Opened:
     try:
-        return _Opened(rule, os.open(rule.path, os.O_PATH | os.O_CLOEXEC), "")
+        return _Opened(rule, walk(rule.path, folders), "")
     except OSError as error:
         return _Opened(rule, None, error.strerror or str(error))
 
@@ -262,16 +264,9 @@ def _apply(
     def problem(text: str) -> AppliedRule:
         return AppliedRule(path=rule.path, resolved=entry.resolved, kind=None, rights=(), problem=text)
 
-    if entry.fd is None:
-        return problem(entry.problem)
-    escaped = _escapes(entry, opened)
-    if escaped is not None:
-        return problem(
-            f"a symbolic link leads from here to {entry.resolved}, out of {escaped}, which the sandbox may write: "
-            "name the target itself if it is meant"
-        )
-    if rule.exact and entry.resolved != rule.path:
-        return problem(f"it leads to {entry.resolved} by now, through a symbolic link that was put there since")
+    refusal = _why_not(entry, opened)
+    if refusal or entry.fd is None:
+        return problem(refusal)
     kind, possible = _kind(os.fstat(entry.fd).st_mode)
     rights = tuple(name for name in handled if name in rule.rights and name not in _NEVER and name in possible)
     if not rights:
@@ -282,6 +277,26 @@ def _apply(
     except OSError as error:
         return problem(f"Landlock refused the rule: {error.strerror}")
     return AppliedRule(path=rule.path, resolved=entry.resolved, kind=kind, rights=rights)
+
+
+def _why_not(entry: _Opened, opened: list[_Opened]) -> str:
+    """Return why a path carries no rule, however its inode would do; empty where it may."""
+    if entry.fd is None:
+        return entry.problem
+    escaped = _escapes(entry, opened)
+    if escaped is not None:
+        return (
+            f"a symbolic link leads from here to {entry.resolved}, out of {escaped}, which the sandbox may write: "
+            "name the target itself if it is meant"
+        )
+    if entry.planted:
+        return (
+            f"{entry.planted} is a symbolic link that a sandbox may have made, and it leads to {entry.resolved}: name "
+            "that instead if it is meant, or remove the link"
+        )
+    if entry.rule.exact and entry.resolved != entry.rule.path:
+        return f"it leads to {entry.resolved} by now, through a symbolic link that was put there since"
+    return ""
 
 
 def _escapes(entry: _Opened, opened: list[_Opened]) -> str | None:
@@ -301,25 +316,6 @@ def _escapes(entry: _Opened, opened: list[_Opened]) -> str | None:
         if named_inside and not inside:
             return other.rule.path
     return None
-
-
-def _way(path: str) -> Iterator[str]:
-    """Yield every place that a name leads through, links included and without links on the way to each."""
-    here, ahead, links = "/", path.split("/")[::-1], 0
-    while ahead and links <= _MAX_LINKS:
-        part = ahead.pop()
-        if part == "..":
-            here = os.path.dirname(here)
-        elif part not in ("", "."):
-            here = os.path.join(here, part)
-            yield here
-            try:
-                target = os.readlink(here)
-            except OSError:
-                continue
-            links += 1
-            here = "/" if target.startswith("/") else os.path.dirname(here)
-            ahead += target.split("/")[::-1]
 
 
 def _beneath(path: str, folder: str) -> bool:

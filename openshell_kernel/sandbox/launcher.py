@@ -87,7 +87,7 @@ def _confine(plan: LaunchPlan) -> landlock.Confinement:
         )
     support = landlock.probe()
     required = support.abi is not None or plan.require_landlock
-    prepared = landlock.prepare(plan.rules, support) if required else None
+    prepared = landlock.prepare(plan.rules, support, plan.kernels_folders) if required else None
     layers += privileges.drop(plan.identity, plan.keep_capabilities, bounded=required)
     layers.append(privileges.forbid_core_dumps())
     if plan.identity is not None:

@@ -40,13 +40,15 @@ RIGHTS = frozenset(
 class PlanRule(NamedTuple):
     """A path, the rights to grant at and beneath it, and whether the start fails when it cannot be opened.
 
-    An `exact` path was judged by its name: it must not lead through a symbolic link that was put there since.
+    An `exact` path was judged by its name: it must not lead through a symbolic link that was put there since. A
+    `listed` one was named by a policy's author: it must not lead through a link that a sandbox may have made.
     """
 
     path: str
     rights: tuple[str, ...]
     required: bool
     exact: bool = False
+    listed: bool = False
 
 
 CAPABILITIES = frozenset({"dac_override"})
@@ -82,6 +84,7 @@ class LaunchPlan(NamedTuple):
         cwd: the kernel's working directory.
         environment: the kernel's whole environment.
         rules: the filesystem rules, in the order in which they are reported.
+        kernels_folders: where kernels may write, whoever owns that: no link there leads a listed path anywhere.
         require_landlock: refuse to start where Landlock is missing.
         record: JSON object that is handed to the kernel beside what was achieved; nothing is, where it is empty.
         identity: whom the kernel runs as; None leaves that as it is.
@@ -99,6 +102,7 @@ class LaunchPlan(NamedTuple):
     rules: tuple[PlanRule, ...]
     require_landlock: bool
     record: dict[str, Any]
+    kernels_folders: tuple[str, ...] = ()
     identity: Identity | None = None
     keep_capabilities: tuple[str, ...] = ()
     proc: str = "leave"
@@ -115,6 +119,7 @@ class LaunchPlan(NamedTuple):
             "cwd": self.cwd,
             "environment": self.environment,
             "rules": [rule._asdict() for rule in self.rules],
+            "kernels_folders": self.kernels_folders,
             "require_landlock": self.require_landlock,
             "record": self.record,
             "identity": self.identity and self.identity._asdict(),
@@ -149,6 +154,8 @@ class LaunchPlan(NamedTuple):
         _expect(isinstance(environment, dict) and _is_strings(list(environment.values())), "environment is wrong")
         _expect(all(_is_string(name) and name and "=" not in name for name in environment), "environment is wrong")
         _expect(isinstance(data["rules"], list), "rules is not a list")
+        folders = data["kernels_folders"]
+        _expect(_is_strings(folders) and all(map(os.path.isabs, folders)), "kernels_folders is wrong")
         _expect(isinstance(data["require_landlock"], bool), "require_landlock is not true or false")
         _expect(isinstance(data["record"], dict), "record is not an object")
         keep, proc = data["keep_capabilities"], data["proc"]
@@ -162,6 +169,7 @@ class LaunchPlan(NamedTuple):
             cwd=cwd,
             environment=environment,
             rules=tuple(_rule(item) for item in data["rules"]),
+            kernels_folders=tuple(folders),
             require_landlock=data["require_landlock"],
             record=data["record"],
             identity=_identity(data["identity"]),
@@ -180,6 +188,7 @@ _KEYS = {
     "cwd",
     "environment",
     "rules",
+    "kernels_folders",
     "require_landlock",
     "record",
     "identity",
@@ -193,13 +202,14 @@ _KEYS = {
 
 
 def _rule(item: Any) -> PlanRule:  # noqa: ANN401 - it is checked here
-    _expect(isinstance(item, dict) and item.keys() == {"path", "rights", "required", "exact"}, "a rule has wrong keys")
+    _expect(isinstance(item, dict) and item.keys() == set(PlanRule._fields), "a rule has wrong keys")
     path, rights = item["path"], item["rights"]
     _expect(_is_string(path) and os.path.isabs(path), "a rule's path is not absolute")
     _expect(_is_strings(rights) and RIGHTS.issuperset(rights) and rights != [], "a rule's rights are unknown")
-    for name in ("required", "exact"):
+    flags = ("required", "exact", "listed")
+    for name in flags:
         _expect(isinstance(item[name], bool), f"a rule's {name} is not true or false")
-    return PlanRule(path=path, rights=tuple(rights), required=item["required"], exact=item["exact"])
+    return PlanRule(path=path, rights=tuple(rights), **{name: item[name] for name in flags})
 
 
 def _identity(item: Any) -> Identity | None:  # noqa: ANN401 - it is checked here

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 _OWN_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _PATH = "PATH"
+_LISTED = frozenset({Origin.POLICY, Origin.PROMOTION})
 _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 
@@ -264,9 +265,16 @@ async def make_plan(
             cwd=workdir,
             environment=_with_programs(composed.values, effective, executable, loaded, operator),
             rules=tuple(
-                PlanRule(path=r.path, rights=r.rights, required=r.required, exact=_exact(r, needed))
+                PlanRule(
+                    path=r.path,
+                    rights=r.rights,
+                    required=r.required,
+                    exact=_exact(r, needed),
+                    listed=r.origin in _LISTED,
+                )
                 for r in effective.rules
             ),
+            kernels_folders=_kernels_folders(loaded, home, writable),
             require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
             record=record,
             seccomp=system_calls.program,
@@ -287,6 +295,13 @@ def _with_programs(
     if _PATH in {**loaded.policy.environment.setting, **operator.environment.setting}:
         return values
     return {**values, _PATH: search_path(values[_PATH], effective.rules, first=os.path.dirname(executable))}
+
+
+def _kernels_folders(loaded: LoadedPolicy, home: str, writable: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders in which kernels, this one or others, may write or may have written."""
+    folders = {os.path.realpath(path) for path in (loaded.root or home, home, loaded.workdir, *writable)}
+    # A server whose root folder is that of the file system keeps its notebooks somewhere in it, and not everywhere.
+    return tuple(sorted(path for path in folders - {"/"} if os.path.isdir(path)))
 
 
 def _exact(rule: Rule, needed: Runtime) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from openshell_kernel.policy import baseline
 from openshell_kernel.policy.effective import Access, Home
 from openshell_kernel.policy.enrichment import Runtime
+from openshell_kernel.sandbox.ways import planted_link
 from openshell_kernel.server import places
 from openshell_kernel.server.environment import CERTIFICATES
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _OWN_FOLDER = "keep the notebook in a folder of its own"
 _WORKDIR_REMEDY = f"{_OWN_FOLDER}, or list this one in filesystem_policy.read_write"
+_LINKED = "a notebook may have made the link"
 SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
 
 
@@ -55,8 +57,9 @@ def runtime(
     prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
     judge = functools.partial(_judged, protected=protected, home=home)
     code, refused_code = judge(_imports(interpreter, user_site))
-    libraries, refused_libraries = judge(_libraries(interpreter, values), tops=(root or workdir, home))
-    certificates, refused_certificates = judge(_certificates(values), tops=(root or workdir, home))
+    tops = (root or workdir, home)
+    libraries, refused_libraries = judge(_libraries(interpreter, values), tops=tops)
+    certificates, refused_certificates = judge(_certificates(values), tops=tops)
     records = tuple(records)
     refusal = linked or places.refuse_writing(workdir, protected, home=home)
     # Nobody is told to list a whole home directory.
@@ -82,13 +85,13 @@ def runtime(
 
 
 def _judged(
-    named: Iterable[tuple[str, str]], *, protected: Iterable[places.Place], home: str, tops: Iterable[str] = ()
+    named: Iterable[tuple[str, str]], *, protected: Iterable[places.Place], home: str, tops: tuple[str, ...] = ()
 ) -> tuple[dict[str, str], list[str]]:
     """Return what may be read of paths that are named somewhere, with the reasons, and notices of what may not.
 
     A path that was meant for code may be a symbolic link by now, which another notebook has put there. So it is where
     the name leads that is judged, and that is what is granted. Beneath `tops`, where notebooks are, what stands in a
-    variable must be named without any link.
+    variable must be named without any link, and elsewhere without one that a sandbox may have made.
     """
     granted: dict[str, str] = {}
     notices = []
@@ -107,11 +110,12 @@ def _judged(
     return granted, notices
 
 
-def _refuse_detour(path: str, real: str, tops: Iterable[str]) -> str:
+def _refuse_detour(path: str, real: str, tops: tuple[str, ...]) -> str:
     for top in tops:
         if places.holds(os.path.abspath(top), os.path.abspath(path)):
-            return "a notebook may have made the link" if places.refuse_link(path, real, root=top, home=top) else ""
-    return ""
+            return _LINKED if places.refuse_link(path, real, root=top, home=top) else ""
+    # What installers have written into Python's own settings often leads through links of its user's making.
+    return _LINKED if tops and real != path and planted_link(path) else ""
 
 
 def _connection(connection_file: str, private: PrivateFolder) -> Need:

@@ -147,13 +147,11 @@ def test_a_folder_that_a_variable_names_is_granted_and_a_link_in_its_place_is_no
         assert f"{variable} names it" in shown
 
 
-def test_a_link_that_a_variable_names_outside_the_home_is_the_operators(user, monkeypatch, tmp_path):
-    (tmp_path / "certificates").mkdir()
-    (tmp_path / "certificates" / "a.pem").write_text("a")
-    (tmp_path / "ssl").symlink_to("certificates")
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "ssl"))
+@pytest.mark.skipif(not os.path.islink("/var/run"), reason="this system has no link there")
+def test_a_link_of_the_systems_that_a_variable_names_is_followed(user, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_DIR", "/var/run/lock")
     with kernels.started(cwd=user / "notebooks") as kernel:
-        assert kernel.value(f"open({str(tmp_path / 'ssl' / 'a.pem')!r}).read()") == "a"
+        assert kernel.run("__import__('os').listdir('/var/run/lock')").error == ""
 
 
 def test_a_mistake_in_the_operators_environment_is_told(user):

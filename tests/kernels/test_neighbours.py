@@ -57,7 +57,9 @@ def neighbour(user, first):
 @pytest.mark.parametrize(
     "policy",
     [
-        pytest.param("version: 1\nfilesystem_policy: {include_workdir: false, read_write: [/tmp]}\n", id="one that grants /tmp"),
+        pytest.param(
+            "version: 1\nfilesystem_policy: {include_workdir: false, read_write: [/tmp]}\n", id="one that grants /tmp"
+        ),
         pytest.param(NETWORK, id="one with network policies, which bring /tmp along"),
     ],
 )

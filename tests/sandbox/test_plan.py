@@ -55,24 +55,27 @@ def test_a_plan_crosses_unchanged():
         pytest.param(changed(environment=[]), id="an environment that is no object"),
         pytest.param(changed(rules={}), id="rules that are no list"),
         pytest.param(
-            changed(rules=[{"path": "/", "rights": ["read_file"], "exact": False}]), id="a rule without required"
+            changed(rules=[{"path": "/", "rights": ["read_file"], "exact": False, "listed": False}]),
+            id="a rule without required",
         ),
         pytest.param(
-            changed(rules=[{"path": "x", "rights": ["read_file"], "required": False, "exact": False}]),
+            changed(rules=[{"path": "x", "rights": ["read_file"], "required": False, "exact": False, "listed": False}]),
             id="a relative rule",
         ),
         pytest.param(
-            changed(rules=[{"path": "/", "rights": ["all"], "required": False, "exact": False}]), id="an unknown right"
+            changed(rules=[{"path": "/", "rights": ["all"], "required": False, "exact": False, "listed": False}]),
+            id="an unknown right",
         ),
         pytest.param(
-            changed(rules=[{"path": "/", "rights": ["make_char"], "required": False, "exact": False}]),
+            changed(rules=[{"path": "/", "rights": ["make_char"], "required": False, "exact": False, "listed": False}]),
             id="making devices",
         ),
         pytest.param(
-            changed(rules=[{"path": "/", "rights": [], "required": False, "exact": False}]), id="a rule without rights"
+            changed(rules=[{"path": "/", "rights": [], "required": False, "exact": False, "listed": False}]),
+            id="a rule without rights",
         ),
         pytest.param(
-            changed(rules=[{"path": "/", "rights": ["read_file"], "required": False, "exact": 0}]),
+            changed(rules=[{"path": "/", "rights": ["read_file"], "required": False, "exact": 0, "listed": False}]),
             id="exact as a number",
         ),
         pytest.param(changed(require_landlock=1), id="a truth value that is a number"),
