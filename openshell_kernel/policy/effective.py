@@ -266,7 +266,8 @@ class EffectivePolicy:
     """What a kernel is allowed, and everything that was decided on the way there.
 
     `source` says where the policy came from; `compatibility` is OpenShell's `hard_requirement` or `best_effort`;
-    `declared` is the policy as its author wrote it, in OpenShell's schema, without the values of variables.
+    `declared` is the policy as its author wrote it, in OpenShell's schema, without the values of variables. `kept` is
+    what stays read-only by mounts, although a rule makes a folder around it writable.
     """
 
     source: str
@@ -282,6 +283,7 @@ class EffectivePolicy:
     declared: dict[str, Any]
     environment: Environment = field(default_factory=Environment)
     home: Home | None = None
+    kept: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return this policy as JSON values; `from_json` gives it back."""

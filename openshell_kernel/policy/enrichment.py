@@ -49,10 +49,23 @@ _BASELINES = frozenset({Origin.RUNTIME_BASELINE, Origin.GPU_BASELINE, Origin.PRO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What is granted of a folder that holds something which must stay as it is.
+
+    `kept` is that; `folders` may be read only, and `entries`, which lie in them beside it, written.
+    """
+
+    kept: tuple[str, ...]
+    folders: tuple[str, ...]
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """What this one kernel needs: the runtime baseline and its working directory.
 
     `workdir` is the folder to grant where the policy includes it; `workdir_refusal` says, instead, why none is safe.
+    `workdir_parts` is what may be granted where the whole is not safe, and `kept` is what stays read-only in the whole.
     `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `straight` are the paths
     among the needs that were judged as they are named, so that no symbolic link may be on the way. `environment`,
     `home` and `notices` are recorded as they are.
@@ -61,6 +74,8 @@ class Runtime:
     needs: tuple[Need, ...]
     workdir: str
     workdir_refusal: str = ""
+    workdir_parts: Beside | None = None
+    kept: tuple[str, ...] = ()
     identity_applied: bool = False
     straight: frozenset[str] = frozenset()
     environment: Environment = field(default_factory=Environment)
@@ -169,7 +184,7 @@ class _Building:
                 )
             )
         else:
-            self.add_needs(Origin.WORKDIR, [baseline.writing(runtime.workdir, "the notebook's working directory")])
+            self.add_needs(Origin.WORKDIR, _workdir_needs(runtime))
 
     def tell_lost_workdir(self, runtime: Runtime, realpath: Callable[[str], str]) -> None:
         """Say that the policy has lost the notebook's folder, unless it lists that or a folder above it."""
@@ -233,6 +248,16 @@ class _Building:
                     for conflict in self.refused
                 )
             )
+
+
+def _workdir_needs(runtime: Runtime) -> Iterator[Need]:
+    reason, parts = "the notebook's working directory", runtime.workdir_parts
+    if parts is None:
+        kept = f", where {', '.join(runtime.kept)} stays read-only" if runtime.kept else ""
+        yield baseline.writing(runtime.workdir, f"{reason}{kept}")
+        return
+    yield from (baseline.reading(folder, f"{reason}, which holds {', '.join(parts.kept)}") for folder in parts.folders)
+    yield from (baseline.writing(entry, f"{reason}, beside {', '.join(parts.kept)}") for entry in parts.entries)
 
 
 def _policy_rights(path: str, access: Access) -> tuple[str, ...]:

@@ -109,6 +109,9 @@ _BENEATH = frozenset(
 """Rights that Landlock accepts on directories only: a rule without them binds to a single file or device."""
 
 
+_KEPT = "{} runs your kernels, and stays read-only by a mount: change it from outside of the sandbox."
+
+
 def kind_of(path: str) -> Kind | None:
     """Return what is behind a path, None for nothing, or nothing that this user can see."""
     try:
@@ -147,7 +150,8 @@ def why(
     verdicts = []
     for action, meaning, needed in _ACTIONS[found]:
         granting = [[rule for rule in covering if right in rule.rights] for right in needed]
-        allowed = bool(needed) and all(granting)
+        kept = next((path for path in effective.kept if judged == path or _beneath(judged, path)), "")
+        allowed = bool(needed) and all(granting) and not (kept and action is Action.WRITE)
         rule = granting[0][0] if allowed else next(iter(covering), None)
         verdicts.append(
             Verdict(
@@ -158,8 +162,11 @@ def why(
                 kind=found,
                 allowed=allowed,
                 rule=rule,
-                remedy=None if allowed else _remedy(effective, action, real, found, judged, home=home),
-                notes=tuple(_notes(effective, action, real, found, judged, allowed=allowed, rule=rule)),
+                remedy=None if allowed or kept else _remedy(effective, action, real, found, judged, home=home),
+                notes=(
+                    *_notes(effective, action, real, found, judged, allowed=allowed, rule=rule),
+                    *([_KEPT.format(printable(kept))] if kept and action is Action.WRITE else []),
+                ),
             )
         )
     return tuple(verdicts)

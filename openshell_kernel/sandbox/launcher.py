@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import landlock, privileges, procfs, seccomp
+from openshell_kernel.sandbox import frozen, landlock, privileges, procfs, seccomp
 from openshell_kernel.sandbox.plan import SNAPSHOT_VARIABLE, LaunchPlan
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _confine(plan: LaunchPlan) -> landlock.Confinement:
         layers += procfs.protect(
             plan.rules, stays_root=stays_root, refuse=plan.proc == "protect", for_gpu=plan.proc_for_gpu
         )
+    layers += frozen.freeze(plan.read_only_mounts, plan.pinned)
     support = landlock.probe()
     required = support.abi is not None or plan.require_landlock
     prepared = landlock.prepare(plan.rules, support, plan.kernels_folders) if required else None

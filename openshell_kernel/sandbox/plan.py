@@ -85,6 +85,8 @@ class LaunchPlan(NamedTuple):
         environment: the kernel's whole environment.
         rules: the filesystem rules, in the order in which they are reported.
         kernels_folders: where kernels may write, whoever owns that: no link there leads a listed path anywhere.
+        read_only_mounts: what stays as it is although a rule grants a folder above it read-write; without links.
+        pinned: the folders between that folder and these, which must stay in their places.
         require_landlock: refuse to start where Landlock is missing.
         record: JSON object that is handed to the kernel beside what was achieved; nothing is, where it is empty.
         identity: whom the kernel runs as; None leaves that as it is.
@@ -103,6 +105,8 @@ class LaunchPlan(NamedTuple):
     require_landlock: bool
     record: dict[str, Any]
     kernels_folders: tuple[str, ...] = ()
+    read_only_mounts: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
     identity: Identity | None = None
     keep_capabilities: tuple[str, ...] = ()
     proc: str = "leave"
@@ -120,6 +124,8 @@ class LaunchPlan(NamedTuple):
             "environment": self.environment,
             "rules": [rule._asdict() for rule in self.rules],
             "kernels_folders": self.kernels_folders,
+            "read_only_mounts": self.read_only_mounts,
+            "pinned": self.pinned,
             "require_landlock": self.require_landlock,
             "record": self.record,
             "identity": self.identity and self.identity._asdict(),
@@ -154,8 +160,8 @@ class LaunchPlan(NamedTuple):
         _expect(isinstance(environment, dict) and _is_strings(list(environment.values())), "environment is wrong")
         _expect(all(_is_string(name) and name and "=" not in name for name in environment), "environment is wrong")
         _expect(isinstance(data["rules"], list), "rules is not a list")
-        folders = data["kernels_folders"]
-        _expect(_is_strings(folders) and all(map(os.path.isabs, folders)), "kernels_folders is wrong")
+        for name in _PATHS:
+            _expect(_is_strings(data[name]) and all(map(os.path.isabs, data[name])), f"{name} is wrong")
         _expect(isinstance(data["require_landlock"], bool), "require_landlock is not true or false")
         _expect(isinstance(data["record"], dict), "record is not an object")
         keep, proc = data["keep_capabilities"], data["proc"]
@@ -169,7 +175,7 @@ class LaunchPlan(NamedTuple):
             cwd=cwd,
             environment=environment,
             rules=tuple(_rule(item) for item in data["rules"]),
-            kernels_folders=tuple(folders),
+            **{name: tuple(data[name]) for name in _PATHS},
             require_landlock=data["require_landlock"],
             record=data["record"],
             identity=_identity(data["identity"]),
@@ -182,13 +188,14 @@ class LaunchPlan(NamedTuple):
         )
 
 
+_PATHS = ("kernels_folders", "read_only_mounts", "pinned")
 _KEYS = {
     "format",
     "argv",
     "cwd",
     "environment",
     "rules",
-    "kernels_folders",
+    *_PATHS,
     "require_landlock",
     "record",
     "identity",

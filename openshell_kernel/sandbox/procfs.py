@@ -36,7 +36,9 @@ _AT_FDCWD = -100
 _READ_ONLY = 0x1 | 0x2 | 0x4 | 0x8  # MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC
 
 
-class _MountAttributes(ctypes.Structure):
+class MountAttributes(ctypes.Structure):
+    """What mount_setattr(2) changes of a mount: struct mount_attr, linux/mount.h."""
+
     _fields_ = (
         ("attr_set", ctypes.c_uint64),
         ("attr_clr", ctypes.c_uint64),
@@ -146,7 +148,7 @@ def _make_read_only(path: str) -> None:
     name = path.encode()
     _call("mount", name, name, None, _MS_BIND, None)
     # Private, or a mount that is made outside beneath it would appear here, writable.
-    attributes = _MountAttributes(_READ_ONLY, 0, _MS_PRIVATE, 0)
+    attributes = MountAttributes(_READ_ONLY, 0, _MS_PRIVATE, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     _call("syscall", ctypes.c_long(_SYS_MOUNT_SETATTR), _AT_FDCWD, name, 0, ctypes.byref(attributes), size)
 
@@ -183,10 +185,11 @@ def _mounts() -> list[tuple[str, str]]:
     """Return the mount points and file system types of this namespace."""
     with open("/proc/self/mountinfo", "rb") as stream:
         lines = [line.split(b" ") for line in stream]
-    return [(os.fsdecode(_unescaped(line[4])), line[line.index(b"-") + 1].decode("ascii", "replace")) for line in lines]
+    return [(os.fsdecode(unescaped(line[4])), line[line.index(b"-") + 1].decode("ascii", "replace")) for line in lines]
 
 
-def _unescaped(name: bytes) -> bytes:
+def unescaped(name: bytes) -> bytes:
+    """Return a name of mountinfo as it is: proc_pid_mountinfo(5)."""
     for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
         name = name.replace(code, character)
     return name

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from jupyter_core import paths as jupyter_paths
 
 from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.sandbox.ways import walk
 from openshell_kernel.server.private import private_folders
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ _LOG = "a log of Jupyter's server, where its token may stand (let it log to a fi
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 # What tells a home directory. A project may have settings of npm and a folder for containers of its own.
 _SIGNS = (*(name for name in _CREDENTIALS if name not in (".docker", ".npmrc")), ".docker/config.json")
+_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # what tells a virtual environment, and one of conda
 _FIRST_USER = 1000  # UID_MIN, login.defs(5)
 _NOBODY = 65534
 _SHOWN = 4
@@ -92,13 +94,15 @@ class Place:
 
     `beneath` tells whether a folder inside it is out of bounds as well. An import root is different: a folder inside
     is harmless unless it is a package, a folder that holds it could change what unconfined programs import. A `secret`
-    place should not be read either.
+    place should not be read either. An `environment` may lie in a granted folder where it is kept as it is; so may a
+    link on the way to one.
     """
 
     path: str
     what: str
     beneath: bool = True
     secret: bool = False
+    environment: bool = False
 
 
 @functools.cache
@@ -133,6 +137,7 @@ def protected(
     of Jupyter's servers. `environ` is the server's environment. `kernels` finds the private folders of kernels,
     `commands` the commands of all kernelspecs.
     """
+    interpreters = tuple(interpreters)
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
         *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in _CREDENTIALS),
@@ -144,7 +149,7 @@ def protected(
         *(_place(path, _LOG, secret=True) for path in logs),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
         *(
-            _place(path, "the Python environment that runs your kernels", beneath=beneath)
+            _place(path, "the Python environment that runs your kernels", beneath=beneath, environment=True)
             for interpreter in interpreters
             for beneath, paths in (
                 (True, interpreter.prefixes),
@@ -152,6 +157,7 @@ def protected(
             )
             for path in paths
         ),
+        *_links(path for python in interpreters for path in (python.executable, *python.prefixes)),
         *_programs(commands()),
         *(
             _place(path, "the user's Python packages, by PYTHONUSERBASE")
@@ -178,21 +184,28 @@ def refuse_writing(
     *,
     home: str,
     accounts: Callable[[], Iterable[pwd.struct_passwd]] = _accounts,
+    kept: Iterable[str] = (),
 ) -> str:
-    """Return why a folder must not be granted read-write without being asked; empty when it may be."""
+    """Return why a folder must not be granted read-write without being asked; empty when it may be.
+
+    `kept` are environments in it that stay as they are.
+    """
     real = os.path.realpath(folder)
     if not os.path.isdir(real):
         return "it is not a folder"
     return (
         refuse_reading(folder, home=home)
         or ("it is a folder for files of all users" if os.stat(real).st_mode & _SHARED == _SHARED else "")
-        or _protected_there(real, places)
+        or _protected_there(real, places, tuple(kept))
         or _home_there(real, accounts())
     )
 
 
-def _protected_there(real: str, places: Iterable[Place]) -> str:
+def _protected_there(real: str, places: Iterable[Place], kept: tuple[str, ...]) -> str:
+    kept = tuple(path for path in kept if path != real and holds(real, path))
     for place in places:
+        if not place.secret and any(holds(path, place.path) for path in kept):
+            continue
         if holds(real, place.path):
             return f"it holds {place.path}, {place.what}"
         if holds(place.path, real) and (place.beneath or os.path.lexists(os.path.join(real, "__init__.py"))):
@@ -330,8 +343,20 @@ def _listed(places: Iterable[Place]) -> str:
     return f"{text} and {len(named) - _SHOWN} more" if len(named) > _SHOWN else text
 
 
-def _place(path: str, what: str, *, beneath: bool = True, secret: bool = False) -> Place:
-    return Place(path=os.path.realpath(path), what=what, beneath=beneath, secret=secret)
+def _place(path: str, what: str, *, beneath: bool = True, secret: bool = False, environment: bool = False) -> Place:
+    real = os.path.realpath(path)
+    return Place(path=real, what=what, beneath=beneath, secret=secret, environment=environment)
+
+
+def _links(paths: Iterable[str]) -> Iterator[Place]:
+    """Yield the symbolic links on the way to Pythons: who exchanges one decides what is run under its name."""
+    for path in dict.fromkeys(paths):
+        # What is not there is run by nobody.
+        with contextlib.suppress(OSError):
+            way = walk(path)
+            os.close(way.fd)
+            for place in filter(os.path.islink, way.places):
+                yield Place(path=place, what="a link to a Python that runs your kernels", environment=True)
 
 
 def _programs(commands: Iterable[Sequence[str]]) -> Iterator[Place]:
@@ -340,8 +365,10 @@ def _programs(commands: Iterable[Sequence[str]]) -> Iterator[Place]:
         folder, name = os.path.split(path)
         # Not where the program itself leads: that of a virtual environment is a link to another Python's.
         yield Place(path=os.path.join(os.path.realpath(folder), name), what="a program that a kernelspec runs")
-        if os.path.exists(os.path.join(os.path.dirname(folder), "pyvenv.cfg")):
-            yield _place(os.path.dirname(folder), "a Python environment that a kernelspec runs")
+        around = os.path.dirname(folder)
+        if any(os.path.exists(os.path.join(around, sign)) for sign in _ENVIRONMENT):
+            yield from _links([path, around])
+            yield _place(around, "a Python environment that a kernelspec runs", environment=True)
 
 
 def _ipython() -> str:

@@ -21,7 +21,7 @@ from openshell_kernel.policy import loading, sources, trust, unenforced
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import arguments, gpus, interpreter, places, seccomp
+from openshell_kernel.server import arguments, environments, gpus, interpreter, places, seccomp
 from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.model import GpuPolicy, Policy
     from openshell_kernel.sandbox.plan import Identity
     from openshell_kernel.server.claims import Claim
+    from openshell_kernel.server.environments import Kept
     from openshell_kernel.server.interpreter import Interpreter
     from openshell_kernel.server.operator import Operator
     from openshell_kernel.server.private import PrivateFolder
@@ -212,6 +213,7 @@ async def make_plan(
         problem = show_packages(own_home.path, user_site) if user_site else ""
         locks = [registry.lock] if selection.hold else []
         protected = places.protected(pythons, own, home=home, locks=locks, logs=logs)
+        kept = await environments.keep(loaded.policy, workdir, protected, trusted)
         needed = runtime(
             python,
             executable=executable,
@@ -227,6 +229,7 @@ async def make_plan(
             home=home,
             identity_applied=identity is not None,
             records=selection.records,
+            kept=kept,
             notices=(*loaded.notices, *arguments.exposures(), *((problem,) if problem else ())),
         )
         effective = enrich(
@@ -238,14 +241,22 @@ async def make_plan(
             pinned=operator.baseline_conflicts,
         )
         _refuse_held_keys(effective.rules)
-        exposed = places.exposures(effective.rules, protected)
+        exposed = places.exposures(
+            effective.rules, [place for place in protected if place.secret or not kept.holds(place.path)]
+        )
         overheard = () if encrypted else (unenforced.CONNECTION,)
         effective = dataclasses.replace(
-            effective, notices=(*effective.notices, *exposed), unenforced=(*effective.unenforced, *overheard)
+            effective,
+            notices=(*effective.notices, *exposed),
+            unenforced=(*effective.unenforced, *overheard),
+            kept=kept.paths,
         )
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
         _refuse_own_code(
-            loaded.source, pythons, [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE]
+            loaded.source,
+            pythons,
+            [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE],
+            kept,
         )
         sources.refuse_writable_source(loaded.source, writable)
         sources.refuse_writable_shared(loaded.source, shared, writable)
@@ -274,6 +285,8 @@ async def make_plan(
                 )
                 for r in effective.rules
             ),
+            read_only_mounts=kept.paths,
+            pinned=kept.pinned,
             kernels_folders=_kernels_folders(loaded, home, writable),
             require_landlock=operator.require_landlock or loaded.policy.compatibility == "hard_requirement",
             record=record,
@@ -367,7 +380,7 @@ def _executable(name: str, environment: dict[str, str]) -> str:
     return found
 
 
-def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule]) -> None:
+def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule], kept: Kept) -> None:
     """Make sure that no sandbox is given the Python that starts the next one, or a part of it that is run."""
     pythons = tuple(pythons)
     whole = {os.path.realpath(path) for python in pythons for path in (*python.prefixes, *python.import_path)}
@@ -376,10 +389,13 @@ def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rul
         if "write_file" not in rule.rights:
             continue
         real = os.path.realpath(rule.path)
-        found = [f"which holds {path}" for path in sorted({*whole, *parts}) if places.holds(real, path)]
+        inside = [path for path in sorted({*whole, *parts}) if places.holds(real, path) and not kept.holds(path)]
+        found = [f"which holds {path}" for path in inside]
         found += [f"which lies in {path}" for path in sorted(parts) if places.holds(path, real)]
         if found:
             remedy = "take narrower paths"
+            if kept.problem and inside:
+                remedy += f"; it could stay read-only there, but for one thing: {kept.problem}"
             if rule.origin is Origin.PROXY_BASELINE:
                 remedy = (
                     f"the policy's network_policies bring {rule.path} with them: move the Python environment out of "

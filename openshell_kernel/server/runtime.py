@@ -12,11 +12,13 @@ from openshell_kernel.policy.enrichment import Runtime
 from openshell_kernel.sandbox.ways import planted_link
 from openshell_kernel.server import places
 from openshell_kernel.server.environment import CERTIFICATES
+from openshell_kernel.server.environments import Kept, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from openshell_kernel.policy.baseline import Need
+    from openshell_kernel.policy.enrichment import Beside
     from openshell_kernel.server.environment import Composed
     from openshell_kernel.server.home import HomeFolder
     from openshell_kernel.server.interpreter import Interpreter
@@ -44,6 +46,7 @@ def runtime(
     home: str,
     identity_applied: bool = False,
     records: Iterable[str] = (),
+    kept: Kept | None = None,
     notices: tuple[str, ...] = (),
 ) -> Runtime:
     """Collect what the kernel needs.
@@ -51,7 +54,8 @@ def runtime(
     `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
     kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
     `linked` says which symbolic link leads to the working directory, if one does; `root` is the server's root folder.
-    `records` are the folders that tell who holds which GPU; others own them and can put links in their places.
+    `records` are the folders that tell who holds which GPU; others own them and can put links in their places. `kept`
+    is what stays as it is in the folders that the kernel may write.
     """
     values = environment.values
     prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
@@ -61,7 +65,9 @@ def runtime(
     libraries, refused_libraries = judge(_libraries(interpreter, values), tops=tops)
     certificates, refused_certificates = judge(_certificates(values), tops=tops)
     records = tuple(records)
-    refusal = linked or places.refuse_writing(workdir, protected, home=home)
+    protected, kept = tuple(protected), kept or Kept()
+    refusal = linked or places.refuse_writing(workdir, protected, home=home, kept=kept.paths)
+    parts = None if linked or not refusal else _beside(workdir, protected, home=home)
     # Nobody is told to list a whole home directory.
     remedy = _OWN_FOLDER if places.refuse_reading(workdir, home=home) else _WORKDIR_REMEDY
     return Runtime(
@@ -75,12 +81,38 @@ def runtime(
             *baseline.SYSTEM,
         ),
         workdir=workdir,
-        workdir_refusal=f"{refusal}; {remedy}" if refusal else "",
+        workdir_parts=parts,
+        kept=tuple(path for path in kept.paths if places.holds(workdir, path)),
+        workdir_refusal=f"{refusal}; {remedy}" if refusal and not parts else "",
         identity_applied=identity_applied,
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),
         straight=frozenset((*code, *libraries, *certificates, *records)),
-        notices=(*own_home.notices, *notices, *refused_code, *refused_libraries, *refused_certificates),
+        notices=(
+            *own_home.notices,
+            *notices,
+            *([_no_new_files(workdir, parts, kept.problem)] if parts else []),
+            *refused_code,
+            *refused_libraries,
+            *refused_certificates,
+        ),
+    )
+
+
+def _beside(workdir: str, protected: tuple[places.Place, ...], *, home: str) -> Beside | None:
+    parts = beside(workdir, protected)
+    if parts is None or places.refuse_writing(workdir, protected, home=home, kept=parts.kept):
+        return None
+    return parts
+
+
+def _no_new_files(workdir: str, parts: Beside, problem: str) -> str:
+    links = [path for path in parts.kept if os.path.islink(path)]
+    why = f"{links[0]} is a symbolic link, which no mount can keep in its place" if links else problem
+    return (
+        f"in {workdir} itself no files can be made, renamed or removed, and {', '.join(parts.kept)} is read-only, "
+        f"because it runs your kernels and {why}; what else was there when the kernel started can be changed, and "
+        "files made in the folders there: keep the environment elsewhere, or the notebooks in a folder of their own"
     )
 
 
