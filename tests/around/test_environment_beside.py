@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
 import ipykernel
 import pytest
+from escapes.conftest import _account
 from support import kernels
 
 from openshell_kernel.errors import PolicyError
@@ -240,3 +242,28 @@ def test_an_environment_that_runs_the_server_itself_is_kept(user, project):
     assert (project / "made").exists()
     (output, *_) = json.loads((project / "a.ipynb").read_text())["cells"][0]["outputs"]
     assert set(eval("".join(output["text"]), {}).values()) <= {"EROFS", "EXDEV", "EBUSY"}  # noqa: S307 - our own repr
+
+
+def test_an_ordinary_user_is_given_the_same_by_a_user_namespace():
+    python, uid = _account("ordinary")
+    base = Path(tempfile.mkdtemp(prefix="openshell-project-", dir="/var/tmp"))
+    try:
+        base.chmod(0o755)
+        shutil.copytree(Path(__file__).parents[1] / "support", base / "code" / "support")
+        shutil.copy(Path(__file__).with_name("in_a_project.py"), base / "code")
+        for name in ("home", "tmp"):
+            (base / name).mkdir()
+            os.chown(base / name, uid, uid)
+        environ = {"HOME": str(base / "home"), "TMPDIR": str(base / "tmp"), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        command = [python, base / "code" / "in_a_project.py", base / "home", ATTEMPTS]
+        options = {"user": uid, "group": uid, "extra_groups": []} if uid != os.getuid() else {}
+        done = subprocess.run(command, cwd=base, env=environ, capture_output=True, text=True, timeout=120, **options)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+    finally:
+        shutil.rmtree(base)
+    assert set(told["attempts"].values()) <= {"EROFS", "EXDEV", "EBUSY"}
+    assert (told["new"], told["user"], told["command"]) == ("", True, "works")
+    assert "in a user namespace, where files of other users are shown as nobody's" in told["shown"]
+    sets = dict(line.split(":\t") for line in told["status"].splitlines() if line.startswith("Cap"))
+    assert {int(value, 16) for value in sets.values()} == {0}

@@ -1,6 +1,7 @@
 """What is said of a path is what Landlock does with the rules."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from fakes.snapshots import effective, rule
@@ -244,3 +245,11 @@ def test_any_path_can_be_asked_about_and_written_into_a_policy(text):
         kind={"/": Kind.DIRECTORY}.get,
     ):
         assert verdict.allowed is (verdict.action is not Action.WRITE)
+
+
+def test_what_a_mount_keeps_is_read_and_not_written_whatever_the_rules_grant():
+    policy = replace(effective(rule("/data", WRITE_RIGHTS)), kept=("/data/set",))
+    assert allowed(policy, "/data/set/a.csv", TREE) == (True, False, True)
+    verdict = ask(policy, "/data/set/a.csv", TREE)[Action.WRITE]
+    assert (verdict.remedy, verdict.notes[-1].startswith("/data/set runs your kernels")) == (None, True)
+    assert allowed(policy, "/data/new", TREE) == (True, True, True)
