@@ -70,6 +70,11 @@ ALWAYS = (
         "--execute there: start it in another folder, or use jupyter execute or papermill instead",
     ),
     Unenforced(
+        what="Python environments in the working directory that are new, or share files",
+        why="one that is made there while a kernel runs is kept from that kernel from its next start on; and a file of "
+        "an environment that has another name (hard link) in a writable folder can be changed by that name",
+    ),
+    Unenforced(
         what="symbolic links in the working directory",
         why="programs outside follow those that the notebook makes: in the place of a file that Jupyter saves, or "
         "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "

@@ -48,7 +48,8 @@ async def keep(policy: Policy, workdir: str, protected: Iterable[places.Place], 
     tops = _tops(policy, workdir)
     mountable = [place.path for place in protected if place.environment and not os.path.islink(place.path)]
     inside = {path for path in mountable for top in tops if path != top and places.holds(top, path)}
-    paths = tuple(_outermost(path for path in inside if os.path.exists(path)))
+    inside = {path for path in inside if os.path.exists(path)}
+    paths = tuple(_outermost({*inside, *(path for beside in inside for path in _neighbours(beside))}))
     if not paths:
         return Kept()
     problem = await in_thread(_why_not, paths, environ)
@@ -81,6 +82,14 @@ def _add(found: Beside, folder: str) -> Beside:
     for path in inner:
         found = _add(found, path)
     return found
+
+
+def _neighbours(path: str) -> Iterator[str]:
+    """Yield the environments in the same folder: installers make hard links, so a file of one may be another's too."""
+    with os.scandir(os.path.dirname(path)) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and places.is_environment(entry.path):
+                yield entry.path
 
 
 def _tops(policy: Policy, workdir: str) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _STANDARD = (1, 2)
 _SERVER = re.compile(r"jpserver-(\d+)\.json")
 _TERMINAL = re.compile(r"/dev/pts/(\d+)")
+_NO_FILES = ("socket:", "anon_inode:", "/memfd:", "/dev/null")
 _MULTIPLEXERS = ("/dev/ptmx", "/dev/pts/ptmx")
 
 
@@ -105,6 +106,8 @@ def _descriptors(process: int) -> Iterator[_Descriptor]:
 
 def _descriptor(folder: str, name: str) -> _Descriptor:
     target = os.readlink(f"{folder}/{name}")
+    if target.startswith(_NO_FILES):
+        return _Descriptor(number=int(name), target=target, flags=0, terminal="", regular=False)
     with open(f"{folder}info/{name}") as stream:
         about = dict(line.split(":", 1) for line in stream if ":" in line)
     return _Descriptor(

@@ -265,6 +265,11 @@ def refuse_secret(path: str, places: Iterable[Place]) -> str:
     return ""
 
 
+def is_environment(folder: str) -> bool:
+    """Return whether a folder is a virtual environment of Python, or an environment of conda."""
+    return any(os.path.exists(os.path.join(folder, sign)) for sign in _ENVIRONMENT)
+
+
 def holds(folder: str, path: str) -> bool:
     """Return whether a path is a folder itself or lies beneath it, by name."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
@@ -366,7 +371,7 @@ def _programs(commands: Iterable[Sequence[str]]) -> Iterator[Place]:
         # Not where the program itself leads: that of a virtual environment is a link to another Python's.
         yield Place(path=os.path.join(os.path.realpath(folder), name), what="a program that a kernelspec runs")
         around = os.path.dirname(folder)
-        if any(os.path.exists(os.path.join(around, sign)) for sign in _ENVIRONMENT):
+        if is_environment(around):
             yield from _links([path, around])
             yield _place(around, "a Python environment that a kernelspec runs", environment=True)
 

@@ -148,6 +148,14 @@ class TestWithMounts:
             for path in (".venv", "env"):
                 assert set(outcomes(kernel, project / path).values()) <= {"EROFS", "EXDEV", "EBUSY"}
 
+    def test_a_neighbour_with_which_an_installer_shares_files_is_kept_too(self, user, project):
+        kernelspec(user, environment(project / ".venv") / "bin" / "python")
+        other = environment(project / "env")
+        (other / "lib" / "module.py").unlink()
+        os.link(project / ".venv" / "lib" / "module.py", other / "lib" / "module.py")
+        with kernels.started(NAME, cwd=project) as kernel:
+            assert "Read-only file system" in kernel.run("open('env/lib/module.py', 'w')").error
+
     def test_a_policy_that_lists_the_folder_itself_starts(self, user, project, write_policy):
         kernelspec(user, environment(project / ".venv") / "bin" / "python")
         write_policy(
