@@ -70,11 +70,6 @@ ALWAYS = (
         "--execute there: start it in another folder, or use jupyter execute or papermill instead",
     ),
     Unenforced(
-        what="Python environments in the working directory that are new, or share files",
-        why="one that is made there while a kernel runs is kept from that kernel from its next start on; and a file of "
-        "an environment that has another name (hard link) in a writable folder can be changed by that name",
-    ),
-    Unenforced(
         what="symbolic links in the working directory",
         why="programs outside follow those that the notebook makes: in the place of a file that Jupyter saves, or "
         "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "
@@ -98,6 +93,11 @@ PROCESS = Unenforced(
     what="process.run_as_user and run_as_group",
     why="read and checked, but not applied: the server was started as an ordinary user, and only root can become "
     "somebody else",
+)
+KEPT = Unenforced(
+    what="Python environments beside the notebook that are new, or share files",
+    why="those that were there when this kernel started are read-only; one that is made later in a writable folder is "
+    "so from the next start on, and a file of one that has another name (hard link) there can be changed by that name",
 )
 SHARED_NODE = Unenforced(
     what="which of the GPUs are used",

@@ -244,11 +244,11 @@ async def make_plan(
         exposed = places.exposures(
             effective.rules, [place for place in protected if place.secret or not kept.holds(place.path)]
         )
-        overheard = () if encrypted else (unenforced.CONNECTION,)
+        open_still = (*(() if encrypted else (unenforced.CONNECTION,)), *((unenforced.KEPT,) if kept.paths else ()))
         effective = dataclasses.replace(
             effective,
             notices=(*effective.notices, *exposed),
-            unenforced=(*effective.unenforced, *overheard),
+            unenforced=(*effective.unenforced, *open_still),
             kept=kept.paths,
         )
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]

@@ -84,7 +84,7 @@ def test_a_restart_reads_the_policy_anew(user, write_policy, nothing_left):
     with kernels.started(cwd=user / "notebooks") as kernel:
         first = kernel.pid
         assert kernel.run(secret).error.startswith("PermissionError")
-        write_policy(f"version: 1\nfilesystem_policy:\n  read_only: [{user}/.ssh]\n")
+        write_policy(f"version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [{user}/.ssh]\n")
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=kernels.SECONDS)
         assert kernel.value(secret) == "SECRET"
