@@ -231,3 +231,35 @@ def test_a_rule_that_opens_much_is_told_in_one_line_and_what_is_there_comes_firs
     (line,) = exposed(home, home, Access.READ_WRITE).splitlines()
     assert line.partition("exposes ")[2].startswith(str(home / ".ssh"))
     assert " more: " in line
+
+
+def test_a_link_on_the_way_to_a_python_is_as_much_as_the_python(home):
+    base = home.parent
+    (base / "linked" / ".venv").symlink_to(base / "venv")
+    python = Interpreter(
+        executable=str(base / "linked/.venv/lib"),
+        version="3.11.0",
+        prefixes=(),
+        import_path=(),
+        editable=(),
+        customize=(),
+        user_site="",
+    )
+    protected = places.protected([python], [], home=str(home))
+    reason = places.refuse_writing(str(base / "linked"), protected, home=str(home))
+    assert reason == f"it holds {base}/linked/.venv, a link to a Python that runs your kernels"
+
+
+def test_an_environment_that_stays_as_it_is_keeps_no_folder_from_a_notebook_and_a_secret_in_it_does(home):
+    project = home / "project"
+    (project / ".venv" / "etc").mkdir(parents=True)
+    environment = places.Place(path=str(project / ".venv"), what="x", environment=True)
+    secret = places.Place(path=str(project / ".venv" / "etc"), what="x", secret=True)
+
+    def refuse(folder, *held):
+        return places.refuse_writing(str(folder), held, home=str(home), kept=[str(project / ".venv")])
+
+    assert refuse(project, environment) == ""
+    assert "it holds" in refuse(project, environment, secret)
+    assert "it lies in" in refuse(project / ".venv" / "etc", environment)
+    assert "it holds" in refuse(project / ".venv", environment)
