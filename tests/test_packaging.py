@@ -28,6 +28,12 @@ def test_the_kernelspec_runs_the_launcher_isolated_and_names_the_provisioner():
     assert entry.load().__name__ == "OpenShellProvisioner"
 
 
+def test_the_configuration_that_closes_the_folder_is_a_part_of_the_distribution():
+    files = [path.locate().resolve() for path in importlib.metadata.files("openshell-kernel")]
+    for name in ("jupyter_config.py", "jupyter_server_config.d/openshell_kernel.json"):
+        assert [path for path in files if path.match(f"etc/jupyter/{name}")]
+
+
 def pip(*words):
     subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", *words], check=True, capture_output=True, text=True

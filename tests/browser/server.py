@@ -12,10 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SECONDS = 60
@@ -50,41 +51,46 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(home: Path) -> Iterator[Server]:
+def running(
+    home: Path, command: Sequence[str] = ("jupyter-lab",), environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
     """Start JupyterLab for a user whose home is this folder; at the end it must stop when it is asked to.
 
-    It finds the kernels that are installed beside the Python which runs this.
+    It finds the kernels that are installed beside the Python which runs this. `command` is another program beside that
+    Python, with its options; `environment` is added to that of this process.
     """
     notebooks, runtime, configuration = home / "notebooks", home / "runtime", home / ".jupyter"
     for folder in (notebooks, runtime, configuration / "labconfig"):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     # Its questions about news lie over the page.
     (configuration / "labconfig" / "page_config.json").write_text(
         json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
     )
     token = secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser"]
+    program, *options = command
+    options.append("--no-browser")
     if os.geteuid() == 0:
-        command.append("--allow-root")
-    command += [
+        options.append("--allow-root")
+    options += [
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port=0",
         f"--ServerApp.root_dir={notebooks}",
         f"--IdentityProvider.token={token}",
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | {
+    whole = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | {
         "HOME": str(home),
         "JUPYTER_CONFIG_DIR": str(configuration),
         "JUPYTER_DATA_DIR": str(home / ".local" / "share" / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(runtime),
+        **environment,
     }
     log = home / "server.log"
     with (
         log.open("wb") as stream,
         subprocess.Popen(
-            command,
+            [os.path.join(os.path.dirname(sys.executable), program), *options],
             cwd=notebooks,
-            env=environment,
+            env=whole,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
