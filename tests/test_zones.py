@@ -29,7 +29,12 @@ ZONES = {
     "sandbox": ("errors", "sandbox"),
     "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
     "server": ("errors", "server", "policy", "gpu", "sandbox.plan", "sandbox.ways"),
-    "cli": ("errors", "policy", "server.places", "server.gpu_check", "server.gpu_table"),
+    "cli": (
+        "errors",
+        "cli",
+        "policy",
+        *(f"server.{name}" for name in ("confined_only", "gpu_check", "gpu_table", "kernelspecs", "places")),
+    ),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {

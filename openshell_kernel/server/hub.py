@@ -13,8 +13,8 @@ the browser, with the rights of the person's account:
   person; the permissions of the file system do.
 - A kernel that can reach the server and knows a token of it can do the same. None of the server's tokens is passed to
   it, but a person may type one into a cell.
-- Server extensions that you install, such as jupyterlab-git or jupyter-server-proxy, may run programs unconfined.
-- Exporting a notebook as PDF runs LaTeX unconfined, where it is installed.
+- Server extensions that you allow may run programs unconfined. JupyterLab's own `POST /lab/api/build` runs Node.js on
+  JupyterLab's sources, where the account may write to the environment.
 - Whoever has another way onto the machine, such as SSH, is not held by a hub at all.
 - What a policy lists beneath a folder that another kernel may write is granted wherever a symbolic link leads there.
 """
@@ -33,28 +33,14 @@ from traitlets import TraitError
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
 from openshell_kernel.policy import sources
+from openshell_kernel.server import confined_only
 from openshell_kernel.server.answers import answer
 from openshell_kernel.server.hub_choice import Choice, Files, Gpus, PolicyPath, Spawner, encoded
 from openshell_kernel.server.operator import GPUS_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-_SERVER_OPTIONS = (
-    "--ServerApp.kernel_spec_manager_class=openshell_kernel.server.kernelspecs.ConfinedKernelSpecManager",
-    "--ServerApp.kernel_manager_class=openshell_kernel.server.workdirs.HomeboundKernelManager",
-    "--MultiKernelManager.default_kernel_name=openshell-gpu",
-    "--ServerApp.terminals_enabled=False",
-    # It installs packages as the user, unconfined, into the environment that starts the kernels.
-    "--LabApp.extension_manager=readonly",
-    # Language servers are programs of the user's choice: it takes them from node_modules in the home folder, too.
-    "--ServerApp.jpserver_extensions=jupyter_lsp=False",
-    # A template is code that the server runs when it exports a notebook, and the default is the home folder. An
-    # empty list cannot be said in an option; beneath /dev/null there is nothing.
-    "--TemplateExporter.extra_template_basedirs=/dev/null",
-)
-# Of these a server takes several, and the last one counts; of others it takes only one.
-_REPEATABLE = ("--ServerApp.jpserver_extensions", "--TemplateExporter.extra_template_basedirs")
 _ENVIRONMENT = {
     # Python runs the code that it finds in the home folder's site-packages, when it starts.
     "PYTHONNOUSERSITE": "1",
@@ -69,14 +55,17 @@ def configure(
     unmatched: Literal["policy", "refuse"] = "policy",
     gpus: Gpus | Callable[[Spawner], Gpus | None] | None = None,
     policies_in_containers: bool = False,
+    extensions: Iterable[str] = (),
 ) -> None:
     """Make every single-user server of this hub start confined kernels only.
 
     Call it last in `jupyterhub_config.py`. It sets `c.Spawner.args`, `environment` and `disable_user_config`, and
     adds to what is there. It switches off what would be a way around the sandbox: terminals, the users' own
-    kernelspecs, configuration and packages (`pip install --user`), JupyterLab's extension manager, language servers
-    and export templates. A kernel whose notebook lies outside `c.Spawner.notebook_dir`, where a symbolic link leads,
-    starts in that folder instead. What stays open stands at the top of this module.
+    kernelspecs, configuration and packages (`pip install --user`), JupyterLab's extension manager, exports that start
+    LaTeX or a browser, the home folder's export templates, and server extensions that are not known to start no
+    programs: `openshell_kernel.server.confined_only` lists all of it. A kernel whose notebook lies outside
+    `c.Spawner.notebook_dir`, where a symbolic link leads, starts in that folder instead. What stays open stands at the
+    top of this module.
 
     Other settings of the provisioner belong into `c.Spawner.args`, as in
     `c.Spawner.args = ["--OpenShellProvisioner.gpu_claims=/srv/claims"]`.
@@ -94,10 +83,11 @@ def configure(
             None, the policy decides. It is for each kernel, not for all kernels of a user together.
         policies_in_containers: the policy files are where the users' servers are, and not on this machine: they are not
             looked at here, but when a kernel starts.
+        extensions: server extensions that are on, although they are not known to start no programs.
 
     Raises:
         ConfigurationError: a path is not absolute, a file is not there, or users cannot read it or could have written
-            it, a group's name or `gpus` is wrong, or another setting contradicts these.
+            it, `gpus` or the name of a group or an extension is wrong, or another setting contradicts these.
         PolicyError: a policy file is wrong.
     """
     files = Files(in_containers=policies_in_containers, one_account=_has_one_account(c))
@@ -111,18 +101,19 @@ def configure(
         raise ConfigurationError("unmatched='refuse' starts a server for nobody, because group_policies is empty")
     _refuse_replacement(c)
     _refuse_provisioner(c)
-    c.Spawner.args.extend(_additional(c.Spawner.args))
-    c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(choice)})
+    options = confined_only.options(extensions)
+    c.Spawner.args.extend(_additional(options, c.Spawner.args))
+    c.Spawner.environment.update({**_ENVIRONMENT, sources.VARIABLE: _chooser(choice, options)})
     if gpus is not None:
         c.Spawner.environment.update({GPUS_VARIABLE: _teller("gpus", choice.gpus_of)})
     c.Spawner.disable_user_config = True
 
 
-def _chooser(choice: Choice) -> Callable[[Spawner], str]:
+def _chooser(choice: Choice, options: Sequence[str]) -> Callable[[Spawner], str]:
     """Return the function that JupyterHub calls, whenever a server starts, for the value of a variable."""
 
     def policy_of(spawner: Spawner) -> str:
-        missing = [option for option in _SERVER_OPTIONS if option not in spawner.args]
+        missing = [option for option in options if option not in spawner.args]
         if missing or not spawner.disable_user_config:
             raise ConfigurationError(
                 f"the server of {spawner.user.name} would start unconfined kernels: its Spawner.args or "
@@ -178,18 +169,13 @@ def _warn_of_one_account(spawner: Spawner) -> None:
         )
 
 
-def _additional(args: Any) -> list[str]:  # noqa: ANN401 - a list, or traitlets' promise of one
-    """Return our options that are not among the administrator's, after making sure that none contradicts them."""
+def _additional(options: Sequence[str], args: Any) -> list[str]:  # noqa: ANN401 - a list, or traitlets' promise of one
+    """Return the options that are not among the administrator's, after making sure that none contradicts them."""
     # A promise remembers the first value that it gives.
     present = args if isinstance(args, list) else copy.deepcopy(args).get_value([])
-    for option in _SERVER_OPTIONS:
-        name = option.partition("=")[0]
-        for other in present:
-            if other.partition("=")[0] == name and other != option and name not in _REPEATABLE:
-                raise ConfigurationError(
-                    f"c.Spawner.args: {other!r} contradicts hub.configure, which sets {option!r}; remove it"
-                )
-    return [option for option in _SERVER_OPTIONS if option not in present or option.startswith(_REPEATABLE)]
+    return confined_only.missing(
+        options, present, who="c.Spawner.args: {given} contradicts hub.configure, which sets {wanted}"
+    )
 
 
 def _refuse_replacement(c: Any) -> None:  # noqa: ANN401

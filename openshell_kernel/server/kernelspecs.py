@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import site
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import ENV_JUPYTER_PATH, SYSTEM_JUPYTER_PATH
 from tornado.web import HTTPError
+
+from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server import places
 
 PROVISIONER = "openshell-provisioner"
 
@@ -31,7 +35,7 @@ class ConfinedKernelSpecManager(KernelSpecManager):
     """
 
     def _kernel_dirs_default(self) -> list[str]:
-        return [os.path.join(path, "kernels") for path in (*ENV_JUPYTER_PATH, *SYSTEM_JUPYTER_PATH)]
+        return [os.path.join(path, "kernels") for path in (*ENV_JUPYTER_PATH, *_own_path(), *SYSTEM_JUPYTER_PATH)]
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return a confined kernel's spec. Called for every start of a kernel and by the server's listings.
@@ -62,6 +66,29 @@ class ConfinedKernelSpecManager(KernelSpecManager):
                 "OpenShell: kernel %r is left out, because its kernel.json is damaged: %s", kernel_name, error
             )
             return False
+
+
+def _own_path() -> list[str]:
+    """Return where `pip install --user` has put our kernelspec, if that is how this package was installed."""
+    own = site.ENABLE_USER_SITE and places.holds(site.getusersitepackages(), os.path.abspath(__file__))
+    return [os.path.join(site.getuserbase(), "share", "jupyter")] if own else []
+
+
+def check_not_shadowed(name: str) -> None:
+    """Make sure that programs which know nothing of `ConfinedKernelSpecManager` find the same kernel by its name.
+
+    Raises:
+        ConfigurationError: they would find another one, or it is not installed.
+    """
+    try:
+        ours = ConfinedKernelSpecManager().get_kernel_spec(name).resource_dir
+    except NoSuchKernel:
+        raise ConfigurationError(
+            f"there is no kernel {name} that is confined; install openshell-kernel again"
+        ) from None
+    found = KernelSpecManager().get_kernel_spec(name).resource_dir
+    if os.path.realpath(found) != os.path.realpath(ours):
+        raise ConfigurationError(f"{found} would be started in the place of {ours}; remove it")
 
 
 def _is_confined(spec: KernelSpec) -> bool:

@@ -17,7 +17,7 @@ from traitlets.config import Config
 from hub import running
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.policy import sources
-from openshell_kernel.server import hub
+from openshell_kernel.server import confined_only, hub
 from openshell_kernel.server.operator import GPUS_VARIABLE
 
 ABSENT = {"all": "/nonexistent/all.yaml", "staff": "/nonexistent/staff.yaml", "students": "/nonexistent/students.yaml"}
@@ -132,7 +132,7 @@ class TestPolicy:
     def test_a_broken_policy_stops_the_hub_with_its_place(self, tmp_path, file):
         file.write_text("version: 1\nfilesystem_polizy: {}\n")
         config = f"""
-from openshell_kernel.server import hub
+from openshell_kernel.server import confined_only, hub
 c = get_config()
 hub.configure(c, policy={str(file)!r})
 """
@@ -362,14 +362,21 @@ class TestOtherSettings:
         with pytest.raises(ConfigurationError, match=r"contradicts hub\.configure, which sets .*; remove it"):
             hub.configure(c)
 
-    def test_the_servers_extensions_stay_and_language_servers_do_not(self, spawner):
+    def test_only_extensions_that_are_known_or_named_are_allowed(self, spawner):
         c = Config()
-        name = "--ServerApp.jpserver_extensions"
-        c.Spawner.args = [f"{name}=mine=True", f"{name}=jupyter_lsp=True"]
-        hub.configure(c)
+        c.Spawner.args = ["--ServerApp.jpserver_extensions=mine=True"]
+        hub.configure(c, extensions=["jupyterlab_git"])
+        result = spawner(c)
+        assert policy(result) == sources.BUILT_IN_POLICY
         server = ServerApp()
-        server.parse_command_line(spawner(c).args)
-        assert server.jpserver_extensions == {"mine": True, "jupyter_lsp": False}
+        server.parse_command_line(result.args)
+        allowed = server.config.ConfinedOnlyKernelManager.allowed_extensions
+        assert set(allowed) == {*confined_only.EXTENSIONS, "jupyterlab_git"}
+
+    @pytest.mark.parametrize("wrong", ["jupyterlab_git", ["a-b"], [""], [3], ["a=True"]])
+    def test_what_is_not_a_list_of_extensions_is_refused(self, wrong):
+        with pytest.raises(ConfigurationError, match="extension"):
+            hub.configure(Config(), extensions=wrong)
 
     def test_args_of_a_kind_of_spawner_stop_its_servers(self, spawner):
         c = Config()

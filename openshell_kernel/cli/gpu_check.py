@@ -1,0 +1,56 @@
+"""`jupyter openshell gpu-check`: whether CUDA works in a confined kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from openshell_kernel.cli.terminal import complain, say, say_lines
+from openshell_kernel.errors import OpenShellError
+
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """\
+Start an OpenShell GPU kernel in this folder, as Jupyter would, and try in there what nvidia-smi does not prove: NVML,
+the device nodes, cuInit, and on each GPU a kernel that adds two vectors. For each failure it names what is likely to
+be missing."""
+
+EPILOG = """\
+exit status:
+  0  everything works
+  1  something failed
+  2  the command line is wrong
+  3  the kernel was given no GPU, so there was nothing to check
+  4  the kernel was not started"""
+
+_FAILED, _NO_GPU, _NOT_STARTED = 1, 3, 4
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check and print each step; return what the epilog lists."""
+    from openshell_kernel.server import gpu_check  # noqa: PLC0415 - the other commands need none of it
+
+    policy = arguments.policy and os.path.abspath(arguments.policy)
+    sys.stderr.write("Starting a confined kernel and checking its GPUs; this can take a minute ...\n")
+    try:
+        result = gpu_check.check(kernel=arguments.kernel, folder=os.getcwd(), policy=policy)
+    except OpenShellError as error:
+        complain(error)
+        return _NOT_STARTED
+    if arguments.json:
+        say_lines(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        say(f"policy: {result.policy}")
+        say(f"GPUs: {result.gpus}")
+        for step in result.steps:
+            detail = f": {step['detail']}" if step["detail"] else ""
+            say(f"{'ok    ' if step['ok'] else 'FAILED'} {step['step']}{detail}")
+            if step["hint"]:
+                say(f"       {step['hint']}")
+    if not result.given:
+        return _NO_GPU
+    return 0 if result.ok else _FAILED

@@ -1,0 +1,23 @@
+"""`jupyter openshell gpus`: who holds which GPU of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from openshell_kernel.cli.terminal import say_lines
+
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """\
+The GPUs of this machine, how busy they are, and the running kernels that hold them: those whose policy asks for a
+number of GPUs or names some (jupyter.gpu). Kernels whose policy says neither share what is there and hold nothing."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table; return 0."""
+    from openshell_kernel.server import gpu_table  # noqa: PLC0415 - the other commands need none of it
+
+    table = gpu_table.look(arguments.claims)
+    say_lines(table.to_json() if arguments.json else table.to_text())
+    return 0

@@ -1,0 +1,84 @@
+"""`jupyter openshell execute`, `papermill` and `nbconvert`: a notebook with our kernel, whatever its metadata say."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from openshell_kernel.cli import confined
+from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server.confined_only import KERNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_DESCRIPTION = """\
+Run `{program}` so that it starts the kernel OpenShell GPU, whatever kernel the notebook names, and imports nothing from
+this folder."""
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Run the program; return its exit status, if it does not end this process itself.
+
+    Raises:
+        ConfigurationError: another kernel is asked for or would be started, or the program is not installed.
+    """
+    program = "papermill" if name == "papermill" else f"jupyter {name}"
+    parser = confined.parser(name, program, _DESCRIPTION.format(program=program))
+    _, given = parser.parse_known_args(words)
+    confined.forget_working_directory()
+    from openshell_kernel.server import kernelspecs  # noqa: PLC0415 - the other commands need none of Jupyter
+
+    kernelspecs.check_not_shadowed(KERNEL)
+    try:
+        return PROGRAMS[name](given)
+    except ImportError as error:
+        raise ConfigurationError(f"{program} cannot be started: {error}; install it with pip") from None
+
+
+def _execute(words: Sequence[str]) -> int:
+    application = importlib.import_module("nbclient.cli").NbClientApp
+    confined.check_values(words, ("--kernel_name", "--NbClientApp.kernel_name"), KERNEL)
+    application.launch_instance([f"--NbClientApp.kernel_name={KERNEL}", *words])
+    return 0
+
+
+def _nbconvert(words: Sequence[str]) -> int:
+    application = importlib.import_module("nbconvert.nbconvertapp").NbConvertApp
+
+    class Converter(application):  # type: ignore[misc, valid-type]  # it may not be installed
+        """nbconvert that does not put the folder that it is started in before all others that Python imports from."""
+
+        def init_syspath(self) -> None:
+            """Leave the path as it is."""
+
+    option = "--ExecutePreprocessor.kernel_name"
+    confined.check_values(words, (option, "--NotebookClient.kernel_name"), KERNEL)
+    Converter.launch_instance([f"{option}={KERNEL}", "--TemplateExporter.extra_template_basedirs=/dev/null", *words])
+    return 0
+
+
+def _papermill(words: Sequence[str]) -> int:
+    click, papermill = importlib.import_module("click"), importlib.import_module("papermill.cli").papermill
+
+    class Papermill(click.Command):  # type: ignore[misc, name-defined]  # as above
+        """papermill with another idea of the kernel than its command line or the notebook has."""
+
+        def invoke(self, context: Any) -> object:  # noqa: ANN401 - click's
+            asked = {"--kernel": context.params["kernel"], "--engine": context.params["engine"]}
+            for option, value in asked.items():
+                if value not in (None, KERNEL):
+                    raise click.UsageError(f"{option} {value}: this command starts the kernel {KERNEL} only; remove it")
+            context.params.update(kernel=KERNEL, language=context.params["language"] or "python")
+            return super().invoke(context)
+
+    command = Papermill("papermill", params=papermill.params, callback=papermill.callback)
+    command.main(list(words), prog_name="jupyter openshell papermill")
+    return 0
+
+
+PROGRAMS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "execute": _execute,
+    "papermill": _papermill,
+    "nbconvert": _nbconvert,
+}

@@ -1,0 +1,144 @@
+"""`jupyter openshell trust` and `untrust`: policies that lie near notebooks count once a person has trusted them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openshell_kernel.cli.terminal import complain, say
+from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy import baseline, sources, trust
+from openshell_kernel.policy.effective import GpuSelection, Hardware
+from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.model import FilesystemPolicy
+from openshell_kernel.server import places
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from openshell_kernel.policy.model import GpuPolicy, Policy
+
+DESCRIPTION = f"""\
+A file {sources.NEARBY_NAME} in a notebook's folder, or above it up to the root folder of the Jupyter server, is the
+policy of that notebook's kernel, once you have trusted it. A notebook could have written the file itself: so it is
+trusted by its very content, and any change of it has to be trusted again. Where no server starts the kernel, as with
+jupyter execute, nbconvert and papermill, only the notebook's own folder is looked into. The file does not count where
+the operator names one policy for every notebook, by {sources.VARIABLE} or the provisioner's trait `policy`."""
+
+EPILOG = f"""\
+examples:
+  jupyter openshell trust project/{sources.NEARBY_NAME}
+  jupyter openshell trust --list
+  jupyter openshell untrust project/{sources.NEARBY_NAME}"""
+
+_HASH_SHOWN = 16
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trust, list or forget; return 0, or 1 where a part of it could not be done."""
+    store = trust.Store(trust.store_path(os.environ))
+    if arguments.command == "untrust":
+        return _untrust(store, arguments.files)
+    return _list(store) if arguments.list else _trust(store, arguments.files)
+
+
+def _trust(store: trust.Store, files: Sequence[str]) -> int:
+    # One file's error does not keep the others from being trusted.
+    return max([_trust_one(store, name) for name in files])
+
+
+def _trust_one(store: trust.Store, name: str) -> int:
+    try:
+        candidate = _candidate(name)
+        shown = list(_shown(candidate, candidate.policy()))
+        store.add(candidate.trusted)
+    except PolicyError as error:
+        complain(error)
+        return 1
+    for line in shown:
+        say(line)
+    return 0
+
+
+def _candidate(name: str) -> trust.Candidate:
+    candidate = trust.read(_file(name))
+    if os.path.basename(candidate.path) != sources.NEARBY_NAME:
+        raise PolicyError(
+            f"{candidate.path}: only files named {sources.NEARBY_NAME} are looked for near notebooks; rename it"
+        )
+    return candidate
+
+
+def _untrust(store: trust.Store, files: Sequence[str]) -> int:
+    status = 0
+    for name in files:
+        # By its name only: the file may be gone, or a link may have taken its place.
+        folder, base = os.path.split(os.path.abspath(_file(name)))
+        path = os.path.join(os.path.realpath(folder), base)
+        if store.remove(path):
+            say(f"no longer trusted: {path}")
+        else:
+            complain(f"{path}: was not trusted; see {trust.COMMAND} --list")
+            status = 1
+    return status
+
+
+def _list(store: trust.Store) -> int:
+    for trusted in store.read():
+        say(f"{trusted.sha256[:_HASH_SHOWN]}  {_state(trusted):8}  {trusted.path}")
+    return 0
+
+
+def _state(trusted: trust.Trusted) -> str:
+    try:
+        return "trusted" if trust.read(trusted.path).trusted == trusted else "CHANGED"
+    except PolicyError:
+        return "gone" if not os.path.lexists(trusted.path) else "UNUSABLE"
+
+
+def _file(name: str) -> str:
+    """Return the policy that is meant: a folder stands for the one in it."""
+    return os.path.join(name, sources.NEARBY_NAME) if os.path.isdir(name) else name
+
+
+def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
+    """Yield what a person should see of a policy before it counts: what it grants besides what any kernel needs."""
+    listed = policy.filesystem_policy or FilesystemPolicy()
+    folder = ["the notebook's folder, where that is safe"] if policy.include_workdir else []
+    variables = (*policy.environment.passing, *policy.environment.setting)
+    yield f"trusted: {candidate.path}"
+    yield f"  sha256       {candidate.trusted.sha256}"
+    yield f"  read-write   {', '.join([*listed.read_write, *folder]) or 'nothing'}"
+    yield f"  read-only    {', '.join(path for path in listed.read_only if path not in listed.read_write) or 'nothing'}"
+    if variables:
+        yield f"  environment  {', '.join(variables)}"
+    yield f"  GPUs         {_gpus_in_words(policy.gpu)}"
+    if policy.compatibility == "best_effort":
+        yield "  Landlock     best effort: what a machine lacks is not enforced, where its operator allows that"
+    # On a machine with a GPU, where more of a policy can conflict with what a kernel needs.
+    runtime = Runtime(
+        needs=baseline.SYSTEM, workdir=os.path.dirname(candidate.path), workdir_refusal="decided when a kernel starts"
+    )
+    any_gpu = GpuSelection(granted=policy.gpu.request != "none")
+    hardware = Hardware(status="assumed", detail="", present=True)
+    try:
+        effective = enrich(policy, hardware, runtime, source=candidate.path, selection=any_gpu)
+    except PolicyError as error:
+        yield f"  WARNING: no kernel starts with it where there is a GPU: {error}"
+        effective = enrich(policy, hardware, runtime, source=candidate.path, selection=GpuSelection())
+    for conflict in effective.conflicts:
+        yield f"  conflict: {conflict.path} stays read-only, as listed; {conflict.origin.value}: {conflict.reason}"
+    own = [os.path.dirname(trust.store_path(os.environ))]
+    exposed = places.exposures(effective.rules, places.protected((), own, home=str(Path.home())))
+    for notice in (*effective.notices, *exposed):
+        yield f"  WARNING: {notice}"
+
+
+def _gpus_in_words(request: GpuPolicy) -> str:
+    if request.request == "none":
+        return "none"
+    what = f"{request.count}, held" if request.count else ", ".join(request.devices) or "all"
+    extras = f", with {', '.join(request.extras)}" if request.extras else ""
+    return f"{what}{extras}{', required' if request.request == 'required' else ', where there are any'}"
