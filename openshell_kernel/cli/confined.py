@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server.confined_only import KERNEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +33,20 @@ def forget_working_directory() -> None:
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and os.path.realpath(entry) != here]
 
 
-def check_values(words: Sequence[str], options: Sequence[str], wanted: str) -> None:
-    """Make sure that an option which is given, by any of its names, has the value that is wanted.
+def without_kernel(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return a program's arguments without the options that name the kernel, which the command itself gives.
 
     Raises:
-        ConfigurationError: it has another one.
+        ConfigurationError: one of them names another kernel than ours.
     """
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name in options and (value if equals else following) != wanted:
-            raise ConfigurationError(
-                f"{name} {value if equals else following}: this command starts the kernel {wanted} only; remove it"
-            )
+    kept, left = [], list(words)
+    while left:
+        name, equals, value = left[0].partition("=")
+        word = left.pop(0)
+        if name not in options:
+            kept.append(word)
+            continue
+        value = value if equals or not left else left.pop(0)
+        if value != KERNEL:
+            raise ConfigurationError(f"{name} {value}: this command starts the kernel {KERNEL} only; remove it")
+    return kept

@@ -38,8 +38,9 @@ def run(name: str, words: Sequence[str]) -> int:
 
 def _execute(words: Sequence[str]) -> int:
     application = importlib.import_module("nbclient.cli").NbClientApp
-    confined.check_values(words, ("--kernel_name", "--NbClientApp.kernel_name"), KERNEL)
-    application.launch_instance([f"--NbClientApp.kernel_name={KERNEL}", *words])
+    option = "--NbClientApp.kernel_name"
+    rest = confined.without_kernel(words, (option, "--kernel_name"))
+    application.launch_instance([f"{option}={KERNEL}", *rest])
     return 0
 
 
@@ -53,8 +54,8 @@ def _nbconvert(words: Sequence[str]) -> int:
             """Leave the path as it is."""
 
     option = "--ExecutePreprocessor.kernel_name"
-    confined.check_values(words, (option, "--NotebookClient.kernel_name"), KERNEL)
-    Converter.launch_instance([f"{option}={KERNEL}", "--TemplateExporter.extra_template_basedirs=/dev/null", *words])
+    rest = confined.without_kernel(words, (option, "--NotebookClient.kernel_name"))
+    Converter.launch_instance([f"{option}={KERNEL}", "--TemplateExporter.extra_template_basedirs=/dev/null", *rest])
     return 0
 
 
