@@ -27,10 +27,20 @@ def parser(name: str, program: str, description: str) -> argparse.ArgumentParser
     )
 
 
-def forget_working_directory() -> None:
-    """Let Python import nothing from the folder that this program was started in: a notebook can write there."""
-    here = os.path.realpath(os.getcwd())
-    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and os.path.realpath(entry) != here]
+def leave_working_directory() -> None:
+    """Let Python import nothing from the folder that this program was started in: a notebook can write there.
+
+    Raises:
+        ConfigurationError: PYTHONPATH says to look there.
+    """
+    path = os.environ.get("PYTHONPATH", "")
+    if path and not all(map(os.path.isabs, path.split(os.pathsep))):
+        raise ConfigurationError(
+            f"PYTHONPATH={path!r} makes Python import from the folder that it is started in; make its entries absolute"
+        )
+    # `python -m` puts it there.
+    if sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
 
 
 def without_kernel(words: Sequence[str], options: Sequence[str]) -> list[str]:

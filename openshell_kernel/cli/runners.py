@@ -26,7 +26,7 @@ def run(name: str, words: Sequence[str]) -> int:
     program = "papermill" if name == "papermill" else f"jupyter {name}"
     parser = confined.parser(name, program, _DESCRIPTION.format(program=program))
     _, given = parser.parse_known_args(words)
-    confined.forget_working_directory()
+    confined.leave_working_directory()
     from openshell_kernel.server import kernelspecs  # noqa: PLC0415 - the other commands need none of Jupyter
 
     kernelspecs.check_not_shadowed(KERNEL)

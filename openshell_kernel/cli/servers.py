@@ -40,7 +40,7 @@ def run(name: str, words: Sequence[str]) -> int:
         help="leave this server extension on, although it may start programs; may be given several times",
     )
     own, given = parser.parse_known_args(words)
-    confined.forget_working_directory()
+    confined.leave_working_directory()
     application = _application(name)
     if given and given[0] in application.subcommands:
         raise ConfigurationError(f"{given[0]} starts no server; run `jupyter {name} {given[0]}`")

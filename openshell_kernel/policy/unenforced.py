@@ -65,9 +65,10 @@ ALWAYS = (
     ),
     Unenforced(
         what="files in the working directory",
-        why="what the notebook writes there may be run later by you: .git/hooks, .envrc, conftest.py, other notebooks, "
-        "a jupyter_server_config.py if you start Jupyter there, and Python modules if you start jupyter nbconvert "
-        "--execute there: start it in another folder, or use jupyter execute or papermill instead",
+        why="what the notebook writes there may be run later by you, or by a program that you start there: .git/hooks, "
+        ".envrc, conftest.py, other notebooks, and Python modules where you run Python itself, as in python -m "
+        "papermill: use jupyter openshell papermill. An editor or a language server reads the folder's settings, which "
+        "may name programs",
     ),
     Unenforced(
         what="symbolic links in the working directory",

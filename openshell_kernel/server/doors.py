@@ -72,12 +72,10 @@ def _template_folders(config: Config) -> Iterator[tuple[str, str]]:
 def switch_off_extensions(server: ServerApp, allowed: list[str]) -> None:
     """Leave only these server extensions, and say in the server's log which others there are."""
     extensions = server.extension_manager.extensions
-    for name in sorted(set(extensions) - set(allowed)):
-        if extensions.pop(name).enabled:
-            server.log.warning(
-                "OpenShell: server extension %s is off, because it may start programs that are not confined; to allow "
-                "it: jupyter openshell lab --allow-extension %s, or hub.configure(c, extensions=[%r])",
-                name,
-                name,
-                name,
-            )
+    off = [name for name in sorted(set(extensions) - set(allowed)) if extensions.pop(name).enabled]
+    if off:
+        server.log.warning(
+            "OpenShell: server extensions that are off, because they may start programs which are not confined: %s. "
+            "To allow one: jupyter openshell lab --allow-extension NAME, or hub.configure(c, extensions=[NAME])",
+            ", ".join(off),
+        )

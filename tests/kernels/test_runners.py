@@ -54,38 +54,6 @@ def test_a_runner_executes_a_notebook_confined(user, notebook, words):
     assert (notebook.parent / "written.txt").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "folder", "runs"),
-    [
-        pytest.param(["jupyter", "execute", "in.ipynb"], "notebooks", False, id="jupyter execute"),
-        pytest.param(["papermill", "in.ipynb", "out.ipynb"], "notebooks", False, id="papermill"),
-        pytest.param(
-            ["jupyter", "nbconvert", "--execute", "--to=notebook", "notebooks/in.ipynb"],
-            ".",
-            False,
-            id="nbconvert from another folder",
-        ),
-        # It puts the folder that it is started in before everything else that Python imports: owned up to.
-        pytest.param(
-            ["jupyter", "nbconvert", "--execute", "--to=notebook", "in.ipynb"],
-            "notebooks",
-            True,
-            id="nbconvert from the notebook's folder",
-        ),
-    ],
-)
-def test_a_module_beside_the_notebook_does_not_run_in_the_runner_but_where_it_is_owned_up_to(
-    user, notebook, words, folder, runs
-):
-    (notebook.parent / "openshell_kernel.py").write_text(f"open({str(user / 'ran')!r}, 'w').close()\n")
-    program = os.path.join(os.path.dirname(sys.executable), words[0])
-    done = subprocess.run([program, *words[1:]], cwd=user / folder, capture_output=True, timeout=kernels.SECONDS * 2)
-    assert (user / "ran").exists() is runs
-    assert (done.returncode == 0) is not runs
-    (listed,) = [item.why for item in unenforced.ALWAYS if item.what == "files in the working directory"]
-    assert "jupyter nbconvert --execute" in listed
-
-
 LINK = """\
 import os
 if os.path.lexists("out.ipynb"):
