@@ -33,6 +33,12 @@ ALWAYS = (
         wide_open=True,
     ),
     Unenforced(
+        what="which kernel a notebook starts",
+        why="a notebook names its kernel itself: opened or run by a Jupyter that has others, it may start one that is "
+        "not confined. jupyter openshell lab, notebook, server, execute, papermill and nbconvert start confined ones "
+        "only",
+    ),
+    Unenforced(
         what="kernels that are not confined",
         why="a `python3` kernel beside this one talks in the clear, over ports of the loopback interface: this "
         "notebook can listen to it",
@@ -69,6 +75,12 @@ ALWAYS = (
         ".envrc, conftest.py, other notebooks, and Python modules where you run Python itself, as in python -m "
         "papermill: use jupyter openshell papermill. An editor or a language server reads the folder's settings, which "
         "may name programs",
+    ),
+    Unenforced(
+        what="exports to PDF",
+        why="Jupyter runs LaTeX or a browser outside of the sandbox on what the notebook says, and LaTeX puts any file "
+        "of yours into the PDF when it is told to; an image in the notebook's text is enough to start it. It is off "
+        "under jupyter openshell lab, notebook and server, and in a hub",
     ),
     Unenforced(
         what="symbolic links in the working directory",

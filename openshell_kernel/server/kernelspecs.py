@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import site
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import ENV_JUPYTER_PATH, SYSTEM_JUPYTER_PATH
 from tornado.web import HTTPError
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.server import places
 
 PROVISIONER = "openshell-provisioner"
 
@@ -35,7 +33,7 @@ class ConfinedKernelSpecManager(KernelSpecManager):
     """
 
     def _kernel_dirs_default(self) -> list[str]:
-        return [os.path.join(path, "kernels") for path in (*ENV_JUPYTER_PATH, *_own_path(), *SYSTEM_JUPYTER_PATH)]
+        return [os.path.join(path, "kernels") for path in (*ENV_JUPYTER_PATH, *SYSTEM_JUPYTER_PATH)]
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return a confined kernel's spec. Called for every start of a kernel and by the server's listings.
@@ -66,12 +64,6 @@ class ConfinedKernelSpecManager(KernelSpecManager):
                 "OpenShell: kernel %r is left out, because its kernel.json is damaged: %s", kernel_name, error
             )
             return False
-
-
-def _own_path() -> list[str]:
-    """Return where `pip install --user` has put our kernelspec, if that is how this package was installed."""
-    own = site.ENABLE_USER_SITE and places.holds(site.getusersitepackages(), os.path.abspath(__file__))
-    return [os.path.join(site.getuserbase(), "share", "jupyter")] if own else []
 
 
 def check_not_shadowed(name: str) -> None:
