@@ -76,7 +76,7 @@ def check_not_shadowed(name: str) -> None:
         ours = ConfinedKernelSpecManager().get_kernel_spec(name).resource_dir
     except NoSuchKernel:
         raise ConfigurationError(
-            f"there is no kernel {name} that is confined; install openshell-kernel again"
+            f"there is no kernel {name} that is confined; install openshell-kernel again, and not with --user"
         ) from None
     found = KernelSpecManager().get_kernel_spec(name).resource_dir
     if os.path.realpath(found) != os.path.realpath(ours):
