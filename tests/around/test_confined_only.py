@@ -135,6 +135,14 @@ def test_no_export_starts_a_program(confined: server.Server, plain: server.Serve
         assert refused(confined, "GET", f"nbconvert/{form}/python3.ipynb") == 500
 
 
+def test_a_notebook_names_no_export_that_starts_a_program(confined: server.Server):
+    """Exported as a script, a notebook says what it is to become."""
+    metadata = {"language_info": {"name": "python", "nbconvert_exporter": "pdf"}}
+    nbformat.write(nbformat.v4.new_notebook(metadata=metadata), confined.notebooks / "pdf.ipynb")
+    assert refused(confined, "GET", "nbconvert/script/pdf.ipynb") == 500
+    assert "disabled in configuration" in (confined.home / "server.log").read_text().rpartition("pdf.ipynb")[0]
+
+
 def test_an_export_executes_nothing_and_takes_no_template_of_the_folder(confined: server.Server):
     with urllib.request.urlopen(  # noqa: S310 - as above
         f"{confined.url}nbconvert/html/python3.ipynb?token={confined.token}", timeout=server.SECONDS
