@@ -28,7 +28,7 @@ ZONES = {
     "gpu": ("errors", "gpu"),
     "sandbox": ("errors", "sandbox"),
     "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
-    "server": ("errors", "server", "policy", "gpu", "sandbox.plan", "sandbox.ways"),
+    "server": ("errors", "server", "policy", "gpu", "sandbox.abi", "sandbox.plan", "sandbox.ways"),
     "cli": (
         "errors",
         "cli",

@@ -90,6 +90,45 @@ ALWAYS = (
     ),
 )
 
+_SINCE_ABI = (
+    (
+        2,
+        Unenforced(
+            what="moving files between folders",
+            why="Linux before 5.19 (Landlock ABI 1) refuses every rename and hard link from one folder into another, "
+            "also where both are writable: programs that do not copy instead fail, such as the caches of Triton and "
+            "PyTorch",
+        ),
+    ),
+    (
+        3,
+        Unenforced(
+            what="truncating files",
+            why="Linux before 6.2 (Landlock ABI 2) does not decide about it: seccomp, where it is active, refuses "
+            "truncate(2), also in the notebook's folder, where opening for writing and ftruncate work. Where it is "
+            "not, the notebook can empty every file that its user may write",
+        ),
+    ),
+    (
+        5,
+        Unenforced(
+            what="commands to devices (ioctl)",
+            why="Linux before 6.10 (Landlock ABI 4) does not decide about them: a device that may be opened may be "
+            "controlled. Which may be opened, the rules still decide",
+        ),
+    ),
+    (
+        6,
+        Unenforced(
+            what="signals and abstract Unix sockets",
+            why="Linux before 6.12 (Landlock ABI 5) does not decide about them: the notebook can end other programs of "
+            "its user, Jupyter's server among them, and connect to their abstract sockets",
+        ),
+    ),
+)
+"""What Landlock decides about since an ABI, and what that means before. ABI 4 brought ports, which no rule here uses;
+7 and 8 brought nothing that is enforced here."""
+
 CONNECTION = Unenforced(
     what="the connection to Jupyter",
     why="it is not encrypted: another kernel can overhear what this one prints and is sent, though not send anything; "
@@ -117,6 +156,11 @@ SHARED_NODE = Unenforced(
     why="on WSL2 and Jetson all GPUs are reached through the same devices: CUDA_VISIBLE_DEVICES names the selected "
     "ones, and code can set it differently",
 )
+
+
+def before_abi(abi: int) -> tuple[Unenforced, ...]:
+    """Return what a Landlock of this ABI does not enforce, and newer ones do."""
+    return tuple(item for since, item in _SINCE_ABI if abi < since)
 
 
 def driver(version: str | None) -> Unenforced:

@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openshell_kernel.errors import ConfinementError
+from openshell_kernel.sandbox.abi import ask_abi
 from openshell_kernel.sandbox.ways import walk
 
 if TYPE_CHECKING:
@@ -126,13 +127,10 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
             release=release,
             cause=f"Landlock exists only on Linux, and this is {platform}: run Jupyter on Linux, or in WSL2 or a VM",
         )
-    from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that it is probed for
-
     try:
-        abi = _call(plumbing.get_create_ruleset(), None, 0, plumbing.CREATE_RULESET_VERSION)
+        return Support(abi=ask_abi(), release=release)
     except OSError as error:
         return Support(abi=None, release=release, cause=why_missing(error.errno or 0, release))
-    return Support(abi=abi, release=release)
 
 
 def why_missing(code: int, release: str) -> str:
@@ -166,7 +164,7 @@ class Prepared:
         Raises:
             ConfinementError: the kernel refused. The process must end: it may hold no_new_privs and nothing else.
         """
-        from landlock import plumbing  # noqa: PLC0415 - see probe
+        from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that we are
 
         _refuse_threads()
         no_new_privs = set_no_new_privs()
@@ -259,7 +257,7 @@ def _open(rule: PlanRule, folders: Sequence[str]) -> _Opened:
 def _apply(
     ruleset: int, rule: PlanRule, entry: _Opened, handled: tuple[str, ...], opened: list[_Opened]
 ) -> AppliedRule:
-    from landlock import plumbing  # noqa: PLC0415 - see probe
+    from landlock import plumbing  # noqa: PLC0415 - see enforce
 
     def problem(text: str) -> AppliedRule:
         return AppliedRule(path=rule.path, resolved=entry.resolved, kind=None, rights=(), problem=text)
@@ -333,7 +331,7 @@ def _kind(mode: int) -> tuple[str, frozenset[str]]:
 
 
 def _create_ruleset(handled: tuple[str, ...], abi: int) -> int:
-    from landlock import plumbing  # noqa: PLC0415 - see probe
+    from landlock import plumbing  # noqa: PLC0415 - see enforce
 
     class Attribute(plumbing.RulesetAttr):  # type: ignore[misc]  # the binding has no types
         _fields_ = (("handled_access_net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
@@ -353,7 +351,7 @@ def _scopes(abi: int) -> tuple[str, ...]:
 
 
 def _bits(rights: Sequence[str]) -> int:
-    from landlock import FSAccess  # noqa: PLC0415 - see probe
+    from landlock import FSAccess  # noqa: PLC0415 - see enforce
 
     return sum(int(FSAccess[name.upper()]) for name in set(rights))
 

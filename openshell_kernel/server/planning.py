@@ -20,6 +20,7 @@ from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, sources, trust, unenforced
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
+from openshell_kernel.sandbox.abi import known_abi
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server import arguments, environments, gpus, interpreter, places, seccomp
 from openshell_kernel.server.claims import Registry
@@ -244,11 +245,13 @@ async def make_plan(
         exposed = places.exposures(
             effective.rules, [place for place in protected if place.secret or not kept.holds(place.path)]
         )
+        abi = known_abi()
+        too_old = () if abi is None else unenforced.before_abi(abi)
         open_still = (*(() if encrypted else (unenforced.CONNECTION,)), *((unenforced.KEPT,) if kept.paths else ()))
         effective = dataclasses.replace(
             effective,
             notices=(*effective.notices, *exposed),
-            unenforced=(*effective.unenforced, *open_still),
+            unenforced=(*effective.unenforced, *open_still, *too_old),
             kept=kept.paths,
         )
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]

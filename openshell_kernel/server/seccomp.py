@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.server.system_calls import GROUPS, UNKNOWN, Compare
+from openshell_kernel.sandbox.abi import known_abi
+from openshell_kernel.server.system_calls import UNKNOWN, Compare, groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from openshell_kernel.server.system_calls import Argument, Refusal
+    from openshell_kernel.server.system_calls import Argument, Group, Refusal
 
 MACHINES = ("x86_64", "aarch64")
 """The list was made for these: elsewhere, arguments can stand in another order."""
@@ -55,15 +56,15 @@ def load(*, required: bool) -> Filter:
         ConfinementError: the filter is required, and cannot be compiled here.
     """
     try:
-        return _cached()
+        return _cached(abi=known_abi())
     except ConfinementError as error:
         if required:
             raise ConfinementError(f"{error}; {_GO_ON_WITHOUT}") from None
         return Filter(program=b"", detail=str(error))
 
 
-def build(*, binding: Callable[[], Any] | None = None, machine: str | None = None) -> Filter:
-    """Compile the list of refused system calls.
+def build(*, abi: int | None, binding: Callable[[], Any] | None = None, machine: str | None = None) -> Filter:
+    """Compile the list of system calls that are refused beside a Landlock of this ABI, None where there is none.
 
     Raises:
         ConfinementError: libseccomp or its binding is missing or too old, or the list does not fit this machine.
@@ -75,7 +76,7 @@ def build(*, binding: Callable[[], Any] | None = None, machine: str | None = Non
         )
     libseccomp = (binding or _import)()
     try:
-        return _compile(libseccomp)
+        return _compile(libseccomp, groups(abi))
     except OSError as error:
         cause = _blocked(machine) or f"libseccomp cannot compile the filter ({error.strerror}): update libseccomp2"
         raise ConfinementError(cause) from None
@@ -108,13 +109,13 @@ def _import() -> Any:  # noqa: ANN401 - the binding has no types
     return pyseccomp
 
 
-def _compile(libseccomp: Any) -> Filter:  # noqa: ANN401
+def _compile(libseccomp: Any, wanted: Iterable[Group]) -> Filter:  # noqa: ANN401
     rules = libseccomp.SyscallFilter(libseccomp.ALLOW)
     # Calls of another architecture, 32-bit ones on a 64-bit machine, have other numbers: no rule would fit them.
     rules.set_attr(libseccomp.Attr.ACT_BADARCH, libseccomp.KILL_PROCESS)
     rules.set_attr(libseccomp.Attr.CTL_OPTIMIZE, _OPTIMIZE_AS_TREE)
     refused = set()
-    for group in GROUPS:
+    for group in wanted:
         for refusal in group.refusals:
             number = _number(libseccomp, refusal)
             if number is not None:
@@ -127,7 +128,7 @@ def _compile(libseccomp: Any) -> Filter:  # noqa: ANN401
         rules.export_bpf(stream)
         stream.seek(0)
         program = stream.read()
-    return Filter(program=program, detail=_detail(len(refused)))
+    return Filter(program=program, detail=_detail(len(refused), wanted))
 
 
 def _number(libseccomp: Any, refusal: Refusal) -> int | None:  # noqa: ANN401
@@ -151,9 +152,9 @@ def _condition(libseccomp: Any, argument: Argument) -> Any:  # noqa: ANN401
     return libseccomp.Arg(argument.index, operators[argument.compare], argument.value)
 
 
-def _detail(refused: int) -> str:
-    groups = "; ".join(f"{group.name} ({group.reason})" for group in GROUPS)
+def _detail(refused: int, wanted: Iterable[Group]) -> str:
+    named = "; ".join(f"{group.name} ({group.reason})" for group in wanted)
     return (
-        f"{refused} system calls give EPERM, Operation not permitted, some only with certain arguments: {groups}; "
+        f"{refused} system calls give EPERM, Operation not permitted, some only with certain arguments: {named}; "
         "those that are newer than this list give ENOSYS, and those of another architecture end the process"
     )

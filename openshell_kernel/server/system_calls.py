@@ -1,16 +1,19 @@
 """The system calls that a notebook does not need and an attacker does: data, with the reason for each group.
 
-What is not named here is allowed, and two things are on purpose:
+What is not named here is allowed, and some things are on purpose:
 
 - `memfd_create`: CUDA makes anonymous files while it initialises, and a program that is executed from one stays in the
   sandbox that executed it. Landlock's rules and this filter survive every exec.
 - `pidfd_open`, `landlock_*`: they reach nobody that the caller could not reach, and restrict only the caller.
+- `pidfd_getfd`, where there is Landlock: it takes descriptors of processes that could be traced, which are those of the
+  sandbox. PyTorch's expandable segments and CUDA's memory shared between processes need it.
 
 Sources: the manual page of each call (section 2), the numbers in linux/asm-generic/unistd.h.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import resource
@@ -55,11 +58,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Calls that are refused for one reason. `name` and `reason` are shown to users."""
+    """Calls that are refused for one reason. `name` and `reason` are shown to users.
+
+    Since ABI `landlock_since` Landlock decides about them itself, and better: then they are allowed.
+    """
 
     name: str
     reason: str
     refusals: tuple[Refusal, ...]
+    landlock_since: int | None = None
 
 
 NEWEST = 469
@@ -106,6 +113,8 @@ _PRETEND = 0  # the call does nothing and succeeds
 _PR_SET_SECCOMP = 22
 _NETLINK_ROUTE = 0
 _SOCKET_TYPE = 0xF  # the flags lie above
+_NEITHER_READ_NOR_WRITE = 3  # the fourth access mode of open(2), "for special drivers"
+_OPENS = (("open", 1), ("openat", 2))  # and their flags; openat2 is refused as a whole
 
 
 def _sockets(call: str) -> tuple[Refusal, ...]:
@@ -158,13 +167,37 @@ def _devices() -> tuple[Refusal, ...]:
     )
 
 
+def _opens(mode: int, flag: int = 0) -> tuple[Refusal, ...]:
+    """Refuse to open with this access mode and flag."""
+    flags = Argument(index=0, compare=Compare.MASKED, value=mode | flag, mask=os.O_ACCMODE | flag)
+    return tuple(Refusal(call=call, when=(dataclasses.replace(flags, index=index),)) for call, index in _OPENS)
+
+
 GROUPS = (
+    Group(
+        name="taking descriptors of other processes",
+        reason="without Landlock they could be any process's of the same user",
+        refusals=(Refusal(call="pidfd_getfd", number=438, code=errno.ENOSYS),),
+        landlock_since=1,
+    ),
+    Group(
+        name="truncating files by name",
+        reason="before ABI 3, which came with Linux 6.2, Landlock does not decide about it, and it would empty every "
+        "file that the user may write",
+        # Every other way to truncate needs a file that was opened for writing.
+        refusals=(*_always("truncate"), *_opens(os.O_RDONLY, os.O_TRUNC)),
+        landlock_since=3,
+    ),
+    Group(
+        name="opening files neither to read nor to write",
+        reason="Landlock asks for no right then: drivers take commands so, and before ABI 3 the file can be emptied",
+        refusals=_opens(_NEITHER_READ_NOR_WRITE),
+    ),
     Group(
         name="reaching into other processes",
         reason="ptrace and its kin read the server's memory and take its files; limits of others could end it",
         refusals=(
             *_always("ptrace", "process_vm_readv", "process_vm_writev", "kcmp"),
-            Refusal(call="pidfd_getfd", number=438),
             Refusal(call="process_madvise", number=440),
             # Of another process of the same user; one's own limits are those of process 0.
             Refusal(call="prlimit64", when=(_not_equal(0, 0), _not_equal(2, 0))),
@@ -283,3 +316,8 @@ GROUPS = (
         ),
     ),
 )
+
+
+def groups(abi: int | None) -> tuple[Group, ...]:
+    """Return what is refused beside a Landlock of this ABI, or where there is none."""
+    return tuple(group for group in GROUPS if group.landlock_since is None or abi is None or abi < group.landlock_since)

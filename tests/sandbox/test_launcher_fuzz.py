@@ -67,7 +67,7 @@ def outside(landlock_abi):
                 ),
                 require_landlock=True,
                 record={"effective": {}, "kernel": {"workdir": "/"}},
-                seccomp=seccomp.build().program,
+                seccomp=seccomp.load(required=True).program,
                 require_seccomp=True,
             ),
         )
