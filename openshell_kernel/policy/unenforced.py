@@ -158,6 +158,21 @@ SHARED_NODE = Unenforced(
 )
 
 
+_CAPABILITIES = {
+    "dac_override": "Landlock bounds what it reads, writes and runs, and nothing else: in closed folders of every user "
+    "the notebook can look for names (stat), enter (chdir), connect to Unix sockets, and set times and extended "
+    "attributes",
+    "dac_read_search": "Landlock bounds what it reads and runs, and nothing else: in closed folders of every user the "
+    "notebook can look for names (stat), enter (chdir), read extended attributes, and connect to Unix sockets that are "
+    "open to everybody",
+}
+
+
+def capability(name: str) -> Unenforced:
+    """Return what a capability opens that the kernel keeps, by its name in a launch plan."""
+    return Unenforced(what=f"what CAP_{name.upper()} opens, which the kernel keeps", why=_CAPABILITIES[name])
+
+
 def before_abi(abi: int) -> tuple[Unenforced, ...]:
     """Return what a Landlock of this ABI does not enforce, and newer ones do."""
     return tuple(item for since, item in _SINCE_ABI if abi < since)

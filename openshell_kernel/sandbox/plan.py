@@ -51,8 +51,9 @@ class PlanRule(NamedTuple):
     listed: bool = False
 
 
-CAPABILITIES = frozenset({"dac_override"})
-"""Capabilities that a plan may let the kernel keep; Landlock bounds what they reach."""
+CAPABILITIES = frozenset({"dac_override", "dac_read_search"})
+"""Capabilities that a plan may let the kernel keep. Landlock bounds what is read, written and run with them, and not
+what else they open."""
 
 PROC = frozenset({"leave", "protect", "allow"})
 """What to do about /proc. `protect`: a private mount namespace in which its controls of the machine are read-only, or

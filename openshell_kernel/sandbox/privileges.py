@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from openshell_kernel.sandbox.plan import Identity
 
-CAPABILITIES = {"dac_override": 1}
+CAPABILITIES = {"dac_override": 1, "dac_read_search": 2}
 """Those that a plan may keep, by their numbers in linux/capability.h."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -103,7 +103,7 @@ def forbid_core_dumps() -> Layer:
 def drop(identity: Identity | None, keep: Sequence[str], *, bounded: bool) -> tuple[Layer, ...]:
     """Take on the identity and give up all capabilities but those to keep, in every set, for good.
 
-    `bounded` tells whether Landlock will bound what those reach.
+    `bounded` tells whether Landlock will bound what is read, written and run with those.
 
     Raises:
         ConfinementError: it cannot be done, or does not hold when it is read back.
@@ -149,11 +149,12 @@ def refuse_out_of_reach(program: str, folder: str, temporary: str | None) -> Non
 
 def _close_ways_back(before: dict[str, int], kept: int) -> None:
     """Make sure that no exec, change of user or ambient set brings a capability back, while that may still be done."""
-    missing = kept & ~before["CapPrm"]
+    missing = [name for name, number in CAPABILITIES.items() if (kept & ~before["CapPrm"]) >> number & 1]
     if missing:
         raise ConfinementError(
-            "the notebook needs a folder that another user owns, and this process lacks CAP_DAC_OVERRIDE itself: "
-            "change the folder's owner, or grant the container that capability"
+            f"the notebook needs a folder that another user owns, and this process lacks CAP_{missing[0].upper()} "
+            "itself: let the policy's process.run_as_user name the owner, change the folder's owner, or grant the "
+            "container that capability"
         )
     _capset(before["CapPrm"], before["CapPrm"], kept)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -184,7 +185,11 @@ def _become(identity: Identity) -> None:
 
 def _kept(keep: Sequence[str], *, bounded: bool) -> str:
     names = " and ".join(f"CAP_{name.upper()}" for name in keep)
-    reach = "Landlock bounds it to the paths of this policy" if bounded else "nothing bounds it: Landlock is missing"
+    reach = (
+        "Landlock bounds what is read, written and run with it, and not what else it opens: see what is not enforced"
+        if bounded
+        else "nothing bounds it: Landlock is missing"
+    )
     return f"all but {names}, because paths of this policy belong to other users; {reach}"
 
 

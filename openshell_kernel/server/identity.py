@@ -14,18 +14,12 @@ from openshell_kernel.sandbox.plan import Identity
 from openshell_kernel.server.trees import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from openshell_kernel.policy.effective import Rule
     from openshell_kernel.policy.model import ProcessPolicy
-    from openshell_kernel.sandbox.plan import PlanRule
     from openshell_kernel.server.private import PrivateFolder
 
 _ACCOUNT = "sandbox"
-_SEARCH = 0o1
-_READ = 0o4
-# What is in these belongs to the operating system, which decides by more than owners.
-_SPECIAL = ("/dev", "/proc", "/sys")
 
 
 def resolve(
@@ -77,46 +71,6 @@ def resolve(
             "run_as_group and take the account out of group 0"
         )
     return Identity(uid=uid, gid=gid, groups=groups)
-
-
-def needs_override(rules: Iterable[Rule | PlanRule], *, runs_as: int, groups: Iterable[int] = ()) -> bool:
-    """Tell whether root, without the right to override permissions, could not work with what a policy grants.
-
-    So it is with a notebook's folder that another user owns, as volumes of containers are, or with a Python in another
-    user's closed home.
-    """
-    if runs_as != 0:
-        return False
-    ids = frozenset(groups)
-    seen: dict[str, bool] = {}
-    for rule in rules:
-        if any(rule.path == folder or rule.path.startswith(folder + "/") for folder in _SPECIAL):
-            continue
-        real = os.path.realpath(rule.path)
-        try:
-            status = os.stat(real)
-        except OSError:
-            continue
-        if "write_file" in rule.rights and status.st_uid != 0:
-            return True
-        if not _permits(status, _READ, ids) or not _reachable(os.path.dirname(real), ids, seen):
-            return True
-    return False
-
-
-def _permits(status: os.stat_result, bit: int, groups: frozenset[int]) -> bool:
-    """Whether the permissions let root do something as any other user would be let. path_resolution(7)."""
-    shift = 6 if status.st_uid == 0 else 3 if status.st_gid in groups else 0
-    return bool(status.st_mode >> shift & bit)
-
-
-def _reachable(folder: str, groups: frozenset[int], seen: dict[str, bool]) -> bool:
-    known = seen.get(folder)
-    if known is None:
-        here = _permits(os.stat(folder), _SEARCH, groups)
-        known = here and (folder == "/" or _reachable(os.path.dirname(folder), groups, seen))
-        seen[folder] = known
-    return known
 
 
 def hand_over(private: PrivateFolder, *, uid: int, gid: int) -> None:

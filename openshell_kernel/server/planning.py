@@ -22,11 +22,11 @@ from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.abi import known_abi
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import arguments, environments, gpus, interpreter, places, seccomp
+from openshell_kernel.server import arguments, environments, gpus, interpreter, override, places, seccomp
 from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.environment import compose, redirections
 from openshell_kernel.server.home import homes, settle, show_packages
-from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
+from openshell_kernel.server.identity import hand_over, lend_connection, resolve
 from openshell_kernel.server.operator import GPUS_VARIABLE
 from openshell_kernel.server.runtime import runtime
 from openshell_kernel.server.search_path import search_path
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.enrichment import Runtime
     from openshell_kernel.policy.model import GpuPolicy, Policy
-    from openshell_kernel.sandbox.plan import Identity
     from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.environments import Kept
     from openshell_kernel.server.interpreter import Interpreter
@@ -245,15 +244,9 @@ async def make_plan(
         exposed = places.exposures(
             effective.rules, [place for place in protected if place.secret or not kept.holds(place.path)]
         )
-        abi = known_abi()
-        too_old = () if abi is None else unenforced.before_abi(abi)
-        open_still = (*(() if encrypted else (unenforced.CONNECTION,)), *((unenforced.KEPT,) if kept.paths else ()))
-        effective = dataclasses.replace(
-            effective,
-            notices=(*effective.notices, *exposed),
-            unenforced=(*effective.unenforced, *open_still, *too_old),
-            kept=kept.paths,
-        )
+        made = (own_home.path, connection_file)
+        powers = override.judge(effective.rules, identity, private=str(private.path), own=made)
+        effective = _owning_up(effective, exposed, kept, powers, encrypted=encrypted)
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
         _refuse_own_code(
             loaded.source,
@@ -297,7 +290,7 @@ async def make_plan(
             seccomp_detail=system_calls.detail,
             require_seccomp=operator.require_seccomp,
             identity=identity,
-            keep_capabilities=_keep_capabilities(effective, identity),
+            keep_capabilities=powers.capabilities,
             proc=_proc(operator),
             proc_for_gpu=effective.selection.granted,
         )
@@ -342,9 +335,23 @@ def _released_on_error(claim: Claim | None) -> Iterator[None]:
         raise
 
 
-def _keep_capabilities(effective: EffectivePolicy, identity: Identity | None) -> tuple[str, ...]:
-    runs_as, groups = (os.geteuid(), os.getgroups()) if identity is None else (identity.uid, identity.groups)
-    return ("dac_override",) if needs_override(effective.rules, runs_as=runs_as, groups=groups) else ()
+def _owning_up(
+    effective: EffectivePolicy, exposed: Iterable[str], kept: Kept, powers: override.Powers, *, encrypted: bool
+) -> EffectivePolicy:
+    """Add what this machine and this start leave open."""
+    abi = known_abi()
+    left = (
+        *(() if encrypted else (unenforced.CONNECTION,)),
+        *((unenforced.KEPT,) if kept.paths else ()),
+        *(() if abi is None else unenforced.before_abi(abi)),
+        *map(unenforced.capability, powers.capabilities),
+    )
+    return dataclasses.replace(
+        effective,
+        notices=(*effective.notices, *exposed, *powers.notices),
+        unenforced=(*effective.unenforced, *left),
+        kept=kept.paths,
+    )
 
 
 def _proc(operator: Operator) -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.policy import baseline
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import interpreter, seccomp
-from openshell_kernel.server.identity import needs_override
+from openshell_kernel.server import interpreter, override, seccomp
 from openshell_kernel.server.refusal import LANGUAGE_VARIABLE, REASON_VARIABLE, WHAT_VARIABLE
 from openshell_kernel.server.runtime import SOCKET_RIGHTS
 
@@ -69,7 +68,6 @@ def first_refusal_plan(
         *(PlanRule(path=path, rights=("make_sock",), required=True) for path in (sockets,) if path),
     )
     filtered = seccomp.load(required=False)
-    override = needs_override(rules, runs_as=os.geteuid(), groups=os.getgroups())
     return LaunchPlan(
         argv=(sys.executable, *_PROGRAM, connection_file),
         cwd="/",
@@ -79,7 +77,7 @@ def first_refusal_plan(
         require_seccomp=False,
         seccomp=filtered.program,
         seccomp_detail=filtered.detail,
-        keep_capabilities=("dac_override",) if override else (),
+        keep_capabilities=override.keep(rules),
         record={},
     )
 

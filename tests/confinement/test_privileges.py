@@ -16,6 +16,7 @@ from openshell_kernel.sandbox.plan import Identity
 pytestmark = pytest.mark.usefixtures("landlock_abi")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to give up here")
 DAC_OVERRIDE = 1 << 1
+DAC_READ_SEARCH = 1 << 2
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 REFUSED = ("EACCES", "EPERM", "ENOENT")
 
@@ -138,8 +139,18 @@ def test_root_works_in_the_folder_of_another_user_with_one_capability_and_reache
     for outcome in launched.outcomes[7:]:
         assert {outcome[name] for name in SETS} == {DAC_OVERRIDE}
     assert "CAP_DAC_OVERRIDE" in launched.layers["Capabilities dropped"]["detail"]
-    assert "Landlock bounds it" in launched.layers["Capabilities dropped"]["detail"]
+    assert "and not what else it opens" in launched.layers["Capabilities dropped"]["detail"]
     assert unconfined(*attempts[2:4]) == ["ok", "ok"]
+
+
+@root_only
+def test_to_read_in_a_closed_folder_the_lesser_capability_is_enough_and_nothing_is_written_with_it(place, foreign):
+    foreign.chmod(0o700)
+    attempts = (["read", str(foreign / "file")], ["write", str(foreign / "file")], ["capabilities"])
+    launched = launch(plan(*attempts, folders=[foreign], keep_capabilities=("dac_read_search",), proc="protect"))
+    assert launched.outcomes[:2] == ["ok", "EACCES"]
+    assert {launched.outcomes[2][name] for name in SETS} == {DAC_READ_SEARCH}
+    assert launch(plan(attempts[0], folders=[foreign], proc="protect")).outcomes == ["EACCES"]
 
 
 @root_only

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS, Access, Origin, Rule
 from openshell_kernel.policy.model import ProcessPolicy
 from openshell_kernel.sandbox.plan import Identity
-from openshell_kernel.server.identity import hand_over, lend_connection, needs_override, resolve
+from openshell_kernel.server.identity import hand_over, lend_connection, resolve
 from openshell_kernel.server.trees import remove_tree
 
 ROOT = os.geteuid() == 0
@@ -170,36 +169,3 @@ def test_the_connection_file_is_lent_as_a_copy_that_only_the_identity_reads(tmp_
     assert (copy.parent, copy.read_text()) == (private.path, "{}")
     assert (copy.stat().st_uid, oct(copy.stat().st_mode)[-3:]) == (1500, "600")
     assert connection.stat().st_uid == 0
-
-
-def rule(path, access):
-    rights = READ_RIGHTS if access is Access.READ_ONLY else WRITE_RIGHTS
-    return Rule(path=str(path), access=access, rights=rights, origin=Origin.POLICY, reason="")
-
-
-@root_only
-def test_the_right_to_override_permissions_is_kept_only_where_root_could_not_work_without_it():
-    folder = Path("/var/tmp") / f"openshell-test-{os.getpid()}"
-    own, foreign, closed = folder / "own", folder / "foreign", folder / "closed"
-    try:
-        for path in (folder, own, foreign, closed, closed / "python"):
-            path.mkdir(mode=0o755)
-        os.chown(foreign, 1500, 1500)
-        os.chown(closed, 1500, 1500)
-        closed.chmod(0o700)
-        for path, access, needed in (
-            (own, Access.READ_WRITE, False),
-            (foreign, Access.READ_ONLY, False),
-            (foreign, Access.READ_WRITE, True),
-            (closed, Access.READ_ONLY, True),
-            (closed / "python", Access.READ_ONLY, True),
-            (folder / "missing", Access.READ_WRITE, False),
-            ("/dev/null", Access.READ_WRITE, False),
-            ("/proc", Access.READ_WRITE, False),
-        ):
-            assert needs_override([rule("/usr", Access.READ_ONLY), rule(path, access)], runs_as=0) is needed, path
-        assert not needs_override([rule(foreign, Access.READ_WRITE)], runs_as=1500)
-    finally:
-        closed.joinpath("python").rmdir()
-        for path in (own, foreign, closed, folder):
-            path.rmdir()
