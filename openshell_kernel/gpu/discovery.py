@@ -1,12 +1,15 @@
 """Discovery on the server's side: ask NVML in a child process, for a limited time, once for all who want to know.
 
 A call into the driver can hang for ever, crash, or leave open descriptors of devices, none of which may happen to
-Jupyter's server.
+Jupyter's server. And it can take long: without persistence mode a driver starts its GPUs for 5 to 30 seconds. So who
+asks waits only for a time, while the process goes on, and whoever asks next has its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -35,6 +38,9 @@ COMMAND = (sys.executable, "-I", "-m", "openshell_kernel.gpu.nvml")
 _LASTING = frozenset({Status.OK, Status.NO_LIBRARY, Status.NO_DRIVER, Status.VERSION_MISMATCH})
 _SECONDS_TO_DIE = 1.0
 _SECONDS_TO_AGE = 10.0
+_SECONDS_TO_LIVE = 120.0
+_SECONDS_TO_TELL = 5.0
+_SLOW = "a driver is slow where persistence mode is off: run `nvidia-smi -pm 1`, or nvidia-persistenced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,62 +74,129 @@ class Cache:
 
     An answer holds while nothing has changed that a signature shows. That a GPU is lost, no signature shows: so an
     answer that has grown old is still given, and asked for anew beside it, for whoever comes next.
+
+    A question is asked by one process at a time, which is given `life` seconds and then killed. One that sleeps inside
+    the driver dies when the driver lets go, if ever: until then no other is started.
     """
 
-    def __init__(self, *, age: float = _SECONDS_TO_AGE, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        age: float = _SECONDS_TO_AGE,
+        life: float = _SECONDS_TO_LIVE,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._age = age
+        self._life = life
         self._now = now
         self._lock = threading.Lock()
         self._known: dict[_Question, _Known] = {}
-        self._pending: dict[tuple[_Question, float], Future[Answer]] = {}
+        self._asking: dict[_Question, _Asking] = {}
 
     def look_up(self, question: _Question, seconds: float, *, fresh: bool = False) -> Answer:
         """Return the answer that holds, or wait for the one to come: all who ask the same wait for one process.
 
-        `fresh` asks in any case.
+        `fresh` asks in any case, and takes an answer that holds if the driver does not give another in time.
         """
         signature = question.signature()
         with self._lock:
             known = self._known.get(question)
-            holds = known is not None and known.signature == signature and not fresh
-            if known is not None and holds and self._now() - known.given < self._age:
+            if known is not None and known.signature != signature:
+                known = None
+            if known is not None and not fresh and self._now() - known.given < self._age:
                 return known.answer
-            pending = self._pending.get((question, seconds))
-            is_asked = pending is not None
-            if pending is None:
-                pending = self._pending[question, seconds] = Future()
-        if known is not None and holds:
-            if not is_asked:
-                # Nobody waits for it, and it must not keep the server from ending.
-                arguments = (question, seconds, signature, pending)
-                threading.Thread(target=self._find_out, args=arguments, name="openshell-gpu", daemon=True).start()
+            asking = self._asking.get(question) or self._ask(question, signature)
+        if known is not None and not fresh:
             return known.answer
-        if not is_asked:
-            self._find_out(question, seconds, signature, pending)
-        return pending.result()
-
-    def _find_out(
-        self, question: _Question, seconds: float, before: tuple[object, ...], pending: Future[Answer]
-    ) -> None:
         try:
-            answer = _ask_nvml(question.command, dict(question.environment), seconds)
-            after = question.signature()
-        except BaseException as error:  # noqa: BLE001 - a defect: it belongs to all who wait
-            with self._lock:
-                del self._pending[question, seconds]
-            pending.set_exception(error)
-            return
+            return asking.answer.result(seconds)
+        except concurrent.futures.TimeoutError:
+            return known.answer if known is not None else _still_asked(seconds)
+
+    def end(self) -> None:
+        """End the processes that ask: for a program that ends, or becomes another."""
         with self._lock:
-            del self._pending[question, seconds]
-            # Asking itself can load the driver and make nodes; what was said in between is not kept.
+            asking = tuple(self._asking.values())
+        for each in asking:
+            each.end()
+        concurrent.futures.wait([each.answer for each in asking], _SECONDS_TO_DIE)
+
+    def _ask(self, question: _Question, signature: tuple[object, ...]) -> _Asking:
+        asking = _Asking(question, self._life)
+        # Whoever waits may stop to, and it must not keep the server from ending.
+        arguments = (asking, question, signature)
+        threading.Thread(target=self._find_out, args=arguments, name="openshell-gpu", daemon=True).start()
+        self._asking[question] = asking
+        return asking
+
+    def _find_out(self, asking: _Asking, question: _Question, before: tuple[object, ...]) -> None:
+        try:
+            answer = asking.ask()
+            self._keep(question, answer, before)
+            asking.answer.set_result(answer)
+            asking.wait()
+        except BaseException as error:  # noqa: BLE001 - a defect: it belongs to all who wait
+            asking.answer.set_exception(error)
+        finally:
+            with self._lock:
+                del self._asking[question]
+
+    def _keep(self, question: _Question, answer: Answer, before: tuple[object, ...]) -> None:
+        after = question.signature()
+        with self._lock:
+            # Others can load the driver and make nodes meanwhile; what was said in between is not kept.
             if answer.status in _LASTING and before == after:
                 self._known[question] = _Known(answer=answer, signature=after, given=self._now())
             else:
                 self._known.pop(question, None)
-        pending.set_result(answer)
+
+
+class _Asking:
+    """A process that asks NVML, and the answer that it gives to all who wait."""
+
+    def __init__(self, question: _Question, life: float) -> None:
+        self.answer: Future[Answer] = Future()
+        self._question = question
+        self._life = life
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_ended = False
+
+    def ask(self) -> Answer:
+        """Start the process and return its answer, or that it gave none. It may be alive then, see `wait`."""
+        command = self._question.command
+        try:
+            child = self._child = _start(command, dict(self._question.environment), self._life)
+        except OSError as error:
+            return Answer(
+                status=Status.ERROR,
+                detail=f"the process that asks NVML could not be started ({error}): check {command[0]}",
+            )
+        if self._is_ended:
+            _kill(child)
+        try:
+            output, errors = child.communicate(timeout=self._life)
+        except subprocess.TimeoutExpired:
+            _kill(child)
+            return _timed_out(self._life)
+        return _interpret(child.returncode, output, errors, self._life)
+
+    def wait(self) -> None:
+        """Wait for the end of the process, which may sleep uninterruptibly inside the driver."""
+        if self._child is not None:
+            for pipe in (self._child.stdout, self._child.stderr):
+                if pipe:
+                    pipe.close()
+            self._child.wait()
+
+    def end(self) -> None:
+        """Kill the process; the answer says so to whoever still waits."""
+        self._is_ended = True
+        if self._child is not None:
+            _kill(self._child)
 
 
 _PROCESS_WIDE = Cache()
+atexit.register(_PROCESS_WIDE.end)
 
 
 async def discover(
@@ -135,6 +208,7 @@ async def discover(
     fresh: bool = False,
     command: Sequence[str] = COMMAND,
     cache: Cache = _PROCESS_WIDE,
+    tell: Callable[[str], None] | None = None,
 ) -> Inventory:
     """Return what hardware there is; trouble with it becomes a status, never an exception.
 
@@ -142,22 +216,40 @@ async def discover(
     time.
 
     Args:
-        timeout: how many seconds the driver has to answer.
+        timeout: how many seconds to wait for the driver's answer. It is asked further, for whoever comes next.
         root: where device nodes are looked for.
         environ: the library's search path is taken from it.
         mps_pipes: the server's CUDA_MPS_PIPE_DIRECTORY.
         fresh: ask NVML even if there is an answer: for those whom a GPU that is lost by now, or busy, concerns.
         command: prints NVML's answer as JSON within the number of seconds that is its last argument.
         cache: where answers are kept.
+        tell: is told, in a sentence, while it takes long.
     """
     question = _Question(command=tuple(command), environment=tuple(environment(environ).items()), root=os.fspath(root))
 
     def look() -> Inventory:
         answer = cache.look_up(question, timeout, fresh=fresh)
-        # Afterwards: asking can load the driver and make nodes.
+        # Afterwards: who waited for the driver may have waited until it was loaded.
         return Inventory(answer=answer, surroundings=survey(Tree(root), mps_pipes=mps_pipes))
 
-    return await _in_thread(look)
+    return await _telling(_in_thread(look), tell)
+
+
+def end() -> None:
+    """End the processes that still ask for this one, before it becomes another program."""
+    _PROCESS_WIDE.end()
+
+
+async def _telling(looking: asyncio.Future[Inventory], tell: Callable[[str], None] | None) -> Inventory:
+    started = time.monotonic()
+    while not (await asyncio.wait({looking}, timeout=_SECONDS_TO_TELL))[0]:
+        if tell is not None:
+            tell(f"waiting for the NVIDIA driver's answer for {time.monotonic() - started:.0f} s: {_SLOW}")
+    inventory = looking.result()
+    took = time.monotonic() - started
+    if tell is not None and took >= _SECONDS_TO_TELL:
+        tell(f"after {took:.0f} s of waiting for the NVIDIA driver: {inventory.answer.detail}")
+    return inventory
 
 
 def _in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
@@ -182,43 +274,23 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return passed
 
 
-def _ask_nvml(command: tuple[str, ...], env: dict[str, str], seconds: float) -> Answer:
-    try:
-        child = subprocess.Popen(
-            [*command, str(seconds + _SECONDS_TO_DIE)],
-            cwd="/",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
-            start_new_session=True,
-        )
-    except OSError as error:
-        return Answer(
-            status=Status.ERROR, detail=f"the process that asks NVML could not be started ({error}): check {command[0]}"
-        )
-    try:
-        output, errors = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        _abandon(child)
-        return _timed_out(seconds)
-    return _interpret(child.returncode, output, errors, seconds)
+def _start(command: tuple[str, ...], env: dict[str, str], seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*command, str(seconds + _SECONDS_TO_DIE)],
+        cwd="/",
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A group of its own, to be killed with what the driver starts, and out of reach of a terminal's Ctrl-C.
+        start_new_session=True,
+    )
 
 
-def _abandon(child: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what it started; wait for its end only if that comes soon."""
-    # Set-uid programs of the driver cannot be killed by everybody.
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Kill a process and what it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    for pipe in (child.stdout, child.stderr):
-        if pipe:
-            pipe.close()
-    try:
-        child.wait(_SECONDS_TO_DIE)
-    except subprocess.TimeoutExpired:
-        # It sleeps uninterruptibly inside the driver and dies when the driver lets go, if ever.
-        threading.Thread(target=child.wait, name="openshell-gpu-reaper", daemon=True).start()
 
 
 def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Answer:
@@ -246,7 +318,15 @@ def _timed_out(seconds: float) -> Answer:
     return Answer(
         status=Status.TIMEOUT,
         detail=f"the NVIDIA driver did not answer within {seconds:g} s: see whether nvidia-smi works (a lost GPU needs "
-        "a restart of the machine); if the driver is only slow, run nvidia-persistenced or raise discovery_timeout",
+        f"a restart of the machine); {_SLOW}",
+    )
+
+
+def _still_asked(seconds: float) -> Answer:
+    return Answer(
+        status=Status.TIMEOUT,
+        detail=f"the NVIDIA driver did not answer within {seconds:g} s; it is asked further, and a kernel that starts "
+        f"later has its answer; {_SLOW}; or raise discovery_timeout",
     )
 
 

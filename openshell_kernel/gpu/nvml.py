@@ -13,9 +13,11 @@ import os
 import re
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.gpu.inventory import Answer, Gpu, MigDevice, Status
+from openshell_kernel.gpu.restraint import restrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +40,8 @@ _FAILURES = {
     _DRIVER_NOT_LOADED: (
         Status.NO_DRIVER,
         (
-            "the NVIDIA driver library is installed, but no driver is loaded: load it with `modprobe nvidia`, "
-            "or start the container with a GPU"
+            "the NVIDIA driver library is installed, but no driver is loaded, or its nodes in /dev are missing: run "
+            "`modprobe nvidia` and `nvidia-modprobe -u -c 0`, or start the container with a GPU"
         ),
     ),
     _VERSION_MISMATCH: (
@@ -58,6 +60,8 @@ _FAILURES = {
     ),
 }
 _MIG_ENABLED = 1  # NVML_DEVICE_MIG_ENABLE
+_FEATURE_DISABLED = 0  # NVML_FEATURE_DISABLED
+_SLOW = 3.0  # seconds
 _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 
 
@@ -87,7 +91,7 @@ class _Conversation:
         self._troubles: dict[str, str] = {}
 
     def answer(self) -> Answer:
-        nvml = self._nvml
+        nvml, started = self._nvml, time.monotonic()
         try:
             nvml.nvmlInit()
             count = nvml.nvmlDeviceGetCount()
@@ -96,9 +100,10 @@ class _Conversation:
         driver = self._try("the driver's version", nvml.nvmlSystemGetDriverVersion)
         cuda = self._try("CUDA's version", nvml.nvmlSystemGetCudaDriverVersion_v2)
         gpus = tuple(gpu for gpu in map(self._gpu, range(count)) if gpu)
+        took = time.monotonic() - started
         return Answer(
             status=Status.INCOMPLETE if self._troubles else Status.OK,
-            detail=self._detail(gpus),
+            detail=self._detail(gpus) + self._slowness(took, count),
             driver_version=driver,
             cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
             gpus=gpus,
@@ -173,6 +178,22 @@ class _Conversation:
             self._troubles.setdefault(subject, "a text that is not UTF-8")
         return None
 
+    def _slowness(self, took: float, count: int) -> str:
+        """Say why a driver was slow, where it was: without persistence mode each first user starts the GPUs anew."""
+        if took < _SLOW or not any(map(self._starts_anew, range(count))):
+            return ""
+        return (
+            f"; the driver took {took:.0f} s to tell so, because persistence mode is off: run `nvidia-smi -pm 1`, or "
+            "nvidia-persistenced"
+        )
+
+    def _starts_anew(self, index: int) -> bool:
+        nvml = self._nvml
+        try:
+            return bool(nvml.nvmlDeviceGetPersistenceMode(nvml.nvmlDeviceGetHandleByIndex(index)) == _FEATURE_DISABLED)
+        except nvml.NVMLError:
+            return False
+
     def _failure(self, error: Any) -> Answer:  # noqa: ANN401 - pynvml has no types
         unknown = (Status.ERROR, f"NVML failed ({error}): see what nvidia-smi and the kernel's log (dmesg) say")
         status, detail = _FAILURES.get(error.value, unknown)
@@ -193,9 +214,10 @@ class _Conversation:
 
 
 def main(seconds: str) -> None:
-    """Print the answer as JSON; be killed after so many seconds, whatever the driver does."""
+    """Print the answer as JSON, and change nothing; be killed after so many seconds, whatever the driver does."""
     # Nobody else would end a hanging call if the server died meanwhile.
     signal.setitimer(signal.ITIMER_REAL, float(seconds))
+    restrain()
     # Driver libraries print warnings: those must not get into the answer.
     answer = os.dup(1)
     os.dup2(2, 1)

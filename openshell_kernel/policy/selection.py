@@ -26,6 +26,7 @@ _PCI = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 _NOTHING = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES holds where no GPU is meant
 _UVM = "/dev/nvidia-uvm"
 _OK = "ok"
+_TIMEOUT = "timeout"
 _SHORTEST_UUID = 5  # "GPU-" and a digit: like CUDA, we take the beginning of a UUID that fits one GPU
 
 
@@ -136,6 +137,8 @@ class _Choice:
                 "nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
             )
         extras = tuple(self._extras(chosen, everything=unmapped)) if granted else ()
+        if self._hardware.status == _TIMEOUT and not any(self._hardware.detail in said for said in self._notices):
+            self._notices.append(self._hardware.detail)
         return GpuSelection(
             request=self._request.request,
             granted=granted,

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import ConfinementError, LaunchError
+from openshell_kernel.gpu import discovery
 from openshell_kernel.server.planning import LAUNCHER
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def become_launcher(plan: LaunchPlan, environment: Mapping[str, str]) -> NoRetur
     Raises:
         ConfinementError: the plan cannot be handed over.
     """
+    # What asks a driver that has not answered yet would be the kernel's child.
+    discovery.end()
     fd = _in_memory(plan)
     os.set_inheritable(fd, True)
     command = [sys.executable, *LAUNCHER, "--plan-fd", str(fd)]

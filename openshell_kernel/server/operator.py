@@ -28,6 +28,7 @@ class Operator:
     require_seccomp: bool = True
     allow_root_proc: bool = False
     discovery_timeout: float = 5.0
+    required_discovery_timeout: float = 45.0
     environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
     home: Home | None = None
     baseline_conflicts: ConflictsPolicy | None = None

@@ -33,7 +33,7 @@ from openshell_kernel.server.search_path import search_path
 from openshell_kernel.server.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
     from openshell_kernel.policy.enrichment import Runtime
@@ -150,13 +150,14 @@ async def make_plan(
     encrypted: bool,
     logs: Iterable[str] = (),
     claim: Claim | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Planned:
     """Discover the GPUs, enrich the policy and say what the launcher must do.
 
     `trusted` is the `trusted_environment`. `command` is the kernelspec's argv as Jupyter formatted it; `environment` is
     what Jupyter would give the kernel, and `kernelspec_environment` names what stands in the `env` of kernel.json.
     `encrypted` says whether Jupyter and the kernel talk so. `logs` are the files that servers log to. `claim` is what
-    the kernel held of the GPUs before it was restarted.
+    the kernel held of the GPUs before it was restarted. `tell` is told why the start takes long.
 
     Raises:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
@@ -177,11 +178,13 @@ async def make_plan(
     # Both ask child processes, at the same time.
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
     compiling = in_thread(functools.partial(seccomp.load, required=operator.require_seccomp))
+    needs_gpu = loaded.policy.gpu.request == "required"
     inventory = await discovery.discover(
-        timeout=operator.discovery_timeout,
+        timeout=operator.required_discovery_timeout if needs_gpu else operator.discovery_timeout,
         environ=trusted,
         mps_pipes=environment.get("CUDA_MPS_PIPE_DIRECTORY"),
         fresh=gpus.needs_a_fresh_look(loaded.policy.gpu),
+        tell=tell,
     )
     python, server_python = await asking
     system_calls = await compiling

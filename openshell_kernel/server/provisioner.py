@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -95,7 +96,14 @@ class OpenShellProvisioner(LocalProvisioner):
         "is refused. A notebook that can write /proc/sys/kernel/core_pattern is root on the machine.",
     ).tag(config=True)
     discovery_timeout = Float(
-        5.0, help="Seconds that looking for GPUs may take before the kernel starts without their names."
+        5.0,
+        help="Seconds that looking for GPUs may take before the kernel starts without their names. The driver is asked "
+        "further, and a kernel that starts later has its answer.",
+    ).tag(config=True)
+    required_discovery_timeout = Float(
+        45.0,
+        help="The same where the policy requires GPUs, so that the start is refused without an answer. Without "
+        "persistence mode a driver takes 5 to 30 seconds.",
     ).tag(config=True)
     environment = Dict(
         help="Environment variables for every kernel, as in the policy's jupyter.environment: {'pass': ['WANDB_*'], "
@@ -253,6 +261,7 @@ class OpenShellProvisioner(LocalProvisioner):
             require_seccomp=self.require_seccomp,
             allow_root_proc=self.allow_root_proc,
             discovery_timeout=self.discovery_timeout,
+            required_discovery_timeout=self.required_discovery_timeout,
             environment=checked("environment", EnvironmentPolicy, self.environment),
             home=cast("Home | None", self.home),
             baseline_conflicts=checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts)
@@ -325,6 +334,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
                 logs=server_logs(own=self._loaded.root is not None),
                 claim=self._claim,
+                tell=functools.partial(self.log.warning, "OpenShell: %s"),
             )
             if planned.claim is not self._claim:
                 self._release_gpus()

@@ -79,6 +79,7 @@ def _start(argv: list[str]) -> NoReturn:
             connection_file=connection.path,
             private=private,
             logs=logs,
+            tell=_tell,
         )
     )
     try:
@@ -112,6 +113,10 @@ def _refuse(argv: list[str], reason: str) -> None:
 def _lines(text: str) -> str:
     """Return what was said of files and policies so that it cannot rewrite a terminal or feign another message."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"OpenShell: {_lines(text)}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@
  *   crash FUNCTION              a call is a segmentation fault
  *   quit FUNCTION               a call ends the process
  *   print FUNCTION              a call writes to standard output
+ *   wait FUNCTION PATH          a call returns only when PATH is there
+ *   run FUNCTION COMMAND        a call runs a shell's command, as the libraries start nvidia-modprobe
+ *   transient                   persistence mode is off
  * and appends the name of every function that is called to "calls.log" beside itself.
  */
 #define _GNU_SOURCE
@@ -42,7 +45,7 @@ struct pci {
 
 static struct gpu gpus[MOST_GPUS], mig_devices[MOST_GPUS * MOST_MIG];
 static unsigned present, counted, mig_present;
-static int cuda = 13000;
+static int cuda = 13000, transient;
 static char driver[80] = "580.65.06";
 
 static FILE *beside(const char *name, const char *mode)
@@ -149,6 +152,14 @@ static int called(const char *function, const struct gpu *gpu)
             puts("NVIDIA: a warning of the driver library");
             fflush(stdout);
         }
+        if (!strcmp(verb, "wait")) {
+            char path[LINE];
+            sscanf(line, "wait %*s %511s", path);
+            while (access(path, F_OK))
+                usleep(10000);
+        }
+        if (!strcmp(verb, "run") && system(strstr(line, function) + strlen(function)) == -1)
+            abort();
         if (!strcmp(verb, "fail") && (fields == 3 || (fields == 4 && gpu && gpu->index == (unsigned)index)))
             result = code;
     }
@@ -184,6 +195,7 @@ int nvmlInitWithFlags(unsigned flags)
             add_mig_device(line);
         if (!strncmp(line, "free", 4) && present)
             add_gap();
+        transient |= !strncmp(line, "transient", 9);
     }
     fclose(file);
     counted = count < 0 ? present : (unsigned)count;
@@ -261,6 +273,12 @@ int nvmlDeviceGetUtilizationRates(struct gpu *gpu, struct utilization *value)
 {
     value->gpu = gpu->busy;
     value->memory = 0;
+    return called(__func__, gpu);
+}
+
+int nvmlDeviceGetPersistenceMode(struct gpu *gpu, unsigned *value)
+{
+    *value = !transient;
     return called(__func__, gpu);
 }
 

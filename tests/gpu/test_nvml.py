@@ -54,7 +54,7 @@ def discover(library, root, *directives, **arguments):
     """Ask a library that follows these directives, past any answer of another test."""
     if directives:
         fake.configure(library, *directives)
-    arguments = {"timeout": LONG, "cache": discovery.Cache(), **arguments}
+    arguments = {"timeout": LONG, "cache": discovery.Cache(life=LONG), **arguments}
     found = asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
     return Found(found.answer, found.surroundings.nodes)
 
@@ -174,10 +174,11 @@ def test_a_driver_without_gpus_says_so(library, root):
 
 @pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID"])
 def test_a_call_that_hangs_ends_in_a_status_and_leaves_no_process(library, root, function, left_behind):
-    found = discover(library, root, f"hang {function}", *TWO_GPUS, timeout=0.5)
+    cache = discovery.Cache(life=0.5)
+    found = discover(library, root, f"hang {function}", *TWO_GPUS, cache=cache)
     assert (found.status, found.nodes) == (Status.TIMEOUT, NODES)
-    assert "0.5 s" in found.detail
-    assert left_behind() == set()
+    assert "0.5 s: see whether nvidia-smi works" in found.detail
+    kernels.eventually(lambda: left_behind() == set(), "the end of the process")
 
 
 def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
@@ -305,13 +306,19 @@ def test_an_answer_is_for_one_search_path_only(library, root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "trouble",
-    [f"hang {INIT}", f"crash {INIT}", f"fail {INIT} 999", f"fail {INIT} 4", "fail nvmlDeviceGetHandleByIndex_v2 15 0"],
+    "trouble", [f"crash {INIT}", f"fail {INIT} 999", f"fail {INIT} 4", "fail nvmlDeviceGetHandleByIndex_v2 15 0"]
 )
 def test_trouble_that_may_pass_is_looked_at_again(library, root, trouble):
     cache = discovery.Cache()
-    assert discover(library, root, trouble, *TWO_GPUS, cache=cache, timeout=0.5).status is not Status.OK
+    assert discover(library, root, trouble, *TWO_GPUS, cache=cache).status is not Status.OK
     assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
+
+
+def test_a_driver_that_hung_is_asked_again_when_its_process_is_gone(library, root):
+    cache = discovery.Cache(life=0.5)
+    assert discover(library, root, f"hang {INIT}", *TWO_GPUS, cache=cache).status is Status.TIMEOUT
+    fake.configure(library, *TWO_GPUS)
+    kernels.eventually(lambda: discover(library, root, cache=cache).status is Status.OK, "the driver's answer")
 
 
 def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
@@ -429,3 +436,106 @@ def test_an_answer_that_has_grown_old_is_given_once_more_and_asked_for_anew(libr
     fake.configure(library, *TWO_GPUS, "fail nvmlDeviceGetHandleByIndex_v2 15 1")
     assert discover(library, root, cache=cache).status is Status.OK
     kernels.eventually(lambda: discover(library, root, cache=cache).status is Status.INCOMPLETE, "the new answer")
+
+
+class TestSlowly:
+    """A driver that takes longer than a start waits: it is left to finish, once, and its answer is for the next."""
+
+    @pytest.fixture
+    def gate(self, tmp_path):
+        return tmp_path / "gate"
+
+    @pytest.fixture
+    def slow(self, library, gate):
+        fake.configure(library, *TWO_GPUS, f"wait {INIT} {gate}")
+        return library
+
+    def test_the_answer_is_there_for_the_next_start(self, slow, root, gate):
+        cache = discovery.Cache(life=LONG)
+        found = discover(slow, root, cache=cache, timeout=0.1)
+        assert (found.status, found.gpus) == (Status.TIMEOUT, ())
+        assert "it is asked further" in found.detail
+        assert "nvidia-smi -pm 1" in found.detail
+        gate.touch()
+        kernels.eventually(lambda: discover(slow, root, cache=cache, timeout=0.1).gpus == (FIRST, SECOND), "the answer")
+        assert fake.calls(slow, INIT) == 1
+
+    def test_however_many_start_meanwhile_one_process_asks(self, slow, root, gate, left_behind):
+        cache = discovery.Cache(life=LONG)
+        for fresh in (False, True, False):
+            assert discover(slow, root, cache=cache, timeout=0.1, fresh=fresh).status is Status.TIMEOUT
+        assert len(left_behind()) == 1
+        gate.touch()
+        kernels.eventually(lambda: discover(slow, root, cache=cache, timeout=0.1).status is Status.OK, "the answer")
+
+    def test_who_waits_longer_is_given_the_answer_of_the_same_process(self, slow, root, gate):
+        cache = discovery.Cache(life=LONG)
+        assert discover(slow, root, cache=cache, timeout=0.1).status is Status.TIMEOUT
+        gate.touch()
+        assert discover(slow, root, cache=cache, timeout=LONG, fresh=True).gpus == (FIRST, SECOND)
+        assert fake.calls(slow, INIT) == 1
+
+    def test_who_wants_a_fresh_answer_and_gets_none_in_time_takes_the_one_that_holds(self, library, root, gate):
+        cache = discovery.Cache(life=LONG)
+        assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
+        fake.configure(library, *TWO_GPUS, f"wait {INIT} {gate}")
+        assert discover(library, root, cache=cache, timeout=0.1, fresh=True).gpus == (FIRST, SECOND)
+        cache.end()
+
+    def test_the_process_can_be_ended_before_this_one_becomes_another(self, slow, root, left_behind):
+        cache = discovery.Cache(life=LONG)
+        assert discover(slow, root, cache=cache, timeout=0.1).status is Status.TIMEOUT
+        cache.end()
+        kernels.eventually(lambda: left_behind() == set(), "the end of the process")
+
+    def test_progress_is_told_with_the_remedy(self, slow, root, gate, monkeypatch):
+        monkeypatch.setattr(discovery, "_SECONDS_TO_TELL", 0.1)
+        told = []
+
+        def tell(text):
+            told.append(text)
+            gate.touch()
+
+        assert discover(slow, root, tell=tell).status is Status.OK
+        assert told[0].startswith("waiting for the NVIDIA driver's answer")
+        assert "nvidia-smi -pm 1" in told[0]
+        assert told[-1].endswith("of waiting for the NVIDIA driver: 2 GPUs")
+
+    def test_a_slow_driver_without_persistence_mode_is_told_so(self, library, root, gate):
+        fake.configure(library, *TWO_GPUS, f"wait {INIT} {gate}", "transient")
+        timer = threading.Timer(3.5, gate.touch)
+        timer.start()
+        found = discover(library, root)
+        timer.join()
+        assert found.status is Status.OK
+        assert "because persistence mode is off: run `nvidia-smi -pm 1`" in found.detail
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could make a device node")
+def test_the_node_that_the_library_makes_itself_as_root_is_not_made(library, root, tmp_path):
+    node = tmp_path / "nvidiactl"
+    making = f"run {INIT} mknod {node} c 195 255"
+    assert discover(library, root, making, *TWO_GPUS).status is Status.OK
+    assert not node.exists()
+    ask = "from openshell_kernel.gpu import nvml; nvml.ask()"
+    subprocess.run([sys.executable, "-c", ask], env={"LD_LIBRARY_PATH": str(library)}, check=True)
+    assert node.is_char_device()
+
+
+def test_a_set_uid_helper_gains_nothing(library, root, tmp_path):
+    status = tmp_path / "status"
+    discover(library, root, f"run {INIT} grep -E 'NoNewPrivs|CapEff' /proc/self/status > {status}", *TWO_GPUS)
+    said = dict(line.split(":\t") for line in status.read_text().splitlines())
+    assert said["NoNewPrivs"] == "1"
+    assert int(said["CapEff"], 16) & ~(1 << 2) == 0
+
+
+@pytest.mark.parametrize("there", [["nvidiactl"], ["nvidiactl", "nvidia-uvm", "nvidia-modeset"]])
+def test_control_nodes_without_a_driver_are_no_gpu(library, tmp_path, there):
+    machine = tmp_path / "machine"
+    (machine / "dev").mkdir(parents=True)
+    for name in there:
+        (machine / "dev" / name).touch()
+    assert discover(library, machine, f"fail {INIT} 9").nodes == ()
+    (machine / "proc/driver/nvidia").mkdir(parents=True)
+    assert set(discover(library, machine).nodes) == {f"/dev/{name}" for name in there}

@@ -271,8 +271,9 @@ ALL = dict.fromkeys((f"nvidia{minor}" for minor in range(4)), REACHED)
     ],
 )
 def test_whatever_the_driver_says_auto_starts_with_what_is_there_and_required_does_not(started, trouble, reason):
+    traits = {"discovery_timeout": 1.0, "required_discovery_timeout": 1.0}
     auto, counted, required = started(
-        AUTO, COUNTED, REQUIRED, tried=ALL, gpus=(*FOUR, trouble), TRAITS=json.dumps({"discovery_timeout": 1.0})
+        AUTO, COUNTED, REQUIRED, tried=ALL, gpus=(*FOUR, trouble), TRAITS=json.dumps(traits)
     )
     assert auto["nodes"] == ALL
     assert reason in auto["show"]
@@ -294,6 +295,30 @@ def test_auto_goes_on_without_the_gpu_that_is_lost_and_required_does_not(started
     assert auto["nodes"] == {**ALL, **({lost: "EACCES"} if lost else {})}
     assert reason in auto["show"]
     assert reason in required["error"]
+
+
+def test_a_control_node_alone_without_a_driver_is_no_gpu_and_promotes_nothing(started):
+    plain, listing = started(
+        AUTO,
+        "filesystem_policy: {read_only: [/proc]}",
+        tried=("nvidiactl",),
+        nodes=("nvidiactl",),
+        gpus=("fail nvmlInitWithFlags 9",),
+    )
+    for kernel in (plain, listing):
+        assert kernel["nodes"] == {"nvidiactl": "EACCES"}
+        assert kernel["effective"]["hardware"]["present"] is False
+        assert kernel["effective"]["promotions"] == []
+        assert kernel["proc"] == "EACCES"
+
+
+def test_a_policy_that_requires_a_gpu_waits_for_a_slow_driver_as_auto_does_not(started):
+    traits = {"discovery_timeout": 0.2, "required_discovery_timeout": 60.0}
+    slow = (*FOUR, "run nvmlInitWithFlags sleep 2")
+    auto, required = started(AUTO, REQUIRED, tried=ALL, gpus=slow, TRAITS=json.dumps(traits))
+    assert "it is asked further" in " ".join(auto["effective"]["notices"])
+    assert "nvidia-smi -pm 1" in auto["show"]
+    assert required["effective"]["selection"]["devices"] == ["0", "1", "2", "3"]
 
 
 def test_a_gpu_that_is_lost_later_is_noticed_where_it_is_required(on_machine, user):

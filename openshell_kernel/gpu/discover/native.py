@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,11 +10,17 @@ if TYPE_CHECKING:
 
 # The GPUs' nodes have a number, and no other has; bare /dev/nvidia is none.
 _NAMES = r"nvidia[0-9]+|nvidiactl|nvidia-uvm|nvidia-uvm-tools|nvidia-modeset"
+_NUMBERED = re.compile(r"/dev/nvidia[0-9]+")
 
 
 def nodes(tree: Tree) -> tuple[str, ...]:
-    """Return the GPUs' nodes and the control nodes, in natural order."""
-    return tree.devices("/dev", _NAMES)
+    """Return the GPUs' nodes and the control nodes, in natural order.
+
+    Control nodes alone, without a driver, are what a library of the driver left that was asked as root.
+    """
+    found = tree.devices("/dev", _NAMES)
+    is_driven = any(map(_NUMBERED.fullmatch, found)) or tree.exists("/proc/driver/nvidia")
+    return found if is_driven else ()
 
 
 def signature(tree: Tree) -> tuple[object, ...]:
