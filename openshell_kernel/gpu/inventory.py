@@ -82,7 +82,8 @@ class RenderNode:
 class Surroundings:
     """What the file system shows, whatever NVML says.
 
-    `nodes` are the device nodes of GPUs; `topology` are folders of sysfs; `extras` maps the families that a policy
+    `nodes` are the device nodes of GPUs; `topology` are folders of sysfs, `pci_classes` the files there that say
+    what each PCI device is; `extras` maps the families that a policy
     may ask for to the paths that are there.
     """
 
@@ -90,6 +91,7 @@ class Surroundings:
     capabilities: tuple[Capability, ...] = ()
     render_nodes: tuple[RenderNode, ...] = ()
     topology: tuple[str, ...] = ()
+    pci_classes: tuple[str, ...] = ()
     extras: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 

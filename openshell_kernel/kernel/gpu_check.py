@@ -20,6 +20,15 @@ SECONDS = 120.0
 _PROBE = (sys.executable, "-I", "-m", "openshell_kernel.kernel.gpu_probe")
 _CRASHED = "the driver's library crashed: update or reinstall the driver; dmesg tells more"
 _BROKEN = "this kernel's Python cannot run openshell_kernel.kernel.gpu_probe: install the package again"
+TOOLS = """What the sandbox refuses to debuggers and profilers; run them outside:
+  cuda-gdb  does not work: it traces the program that it debugs, and ptrace is refused
+  ncu       reads the GPU's counters only where the driver lets everybody (NVreg_RestrictProfilingToAdminUsers=0):
+            no capability is left to anybody in here, root among them
+  nsys      has no samples of processors and no view of the whole machine, as perf_event_open is refused: what is left
+            is --sample=none --cpuctxsw=none
+"""
+"""From what these tools are documented to need; the sources are ptrace(2), perf_event_open(2) and NVIDIA's pages on
+ERR_NVGPUCTRPERM and on Nsight Systems."""
 _CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/dxg")
 
 

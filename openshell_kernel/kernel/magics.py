@@ -43,10 +43,10 @@ def load_ipython_extension(ip: Any) -> None:  # noqa: ANN401 - IPython has no ty
     warning = _prepare()
     if warning:
         _print_before_first_cell(ip, warning)
-    if not _lists("/proc"):
-        from openshell_kernel.kernel.children import end_without_proc  # noqa: PLC0415
+    if memfd.VARIABLE in os.environ:
+        from openshell_kernel.kernel.headers import keep_headers  # noqa: PLC0415
 
-        end_without_proc(ip)
+        keep_headers(os.environ)
 
 
 def policy(line: str) -> None:
@@ -152,7 +152,7 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
     import json  # noqa: PLC0415
 
     from openshell_kernel.kernel import gpus, render_text  # noqa: PLC0415
-    from openshell_kernel.kernel.gpu_check import check  # noqa: PLC0415
+    from openshell_kernel.kernel.gpu_check import TOOLS, check  # noqa: PLC0415
 
     def tell(step: Any) -> None:  # noqa: ANN401 - a Step, whose module is imported late
         if not as_json:
@@ -173,6 +173,7 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
         print(f"This kernel was given no GPU, so there is nothing to check. {summary}")  # noqa: T201
     else:
         failed = sum(not step.ok for step in steps)
+        print(TOOLS, end="")  # noqa: T201
         print("CUDA works here." if not failed else f"{failed} of {len(steps)} steps failed.")  # noqa: T201
 
 
@@ -261,15 +262,6 @@ def _prepare() -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         return "WARNING: the record of this sandbox is damaged; `%policy show` says more"
     return ""
-
-
-def _lists(folder: str) -> bool:
-    """Return whether a folder can be listed. Landlock decides when it is opened, and os.access does not know."""
-    try:
-        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
-    except OSError:
-        return False
-    return True
 
 
 def _print_before_first_cell(ip: Any, warning: str) -> None:  # noqa: ANN401

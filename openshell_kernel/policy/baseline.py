@@ -65,21 +65,21 @@ GPU = (
 _DRIVER_STATE = "CUDA looks whether the driver's modules are loaded"
 _TOPOLOGY = "how devices are connected: NCCL plans by it, and CUDA on GB300 crashes in cuInit without it"
 GPU_READS = (
+    reading("/opt/nvidia", "NVIDIA's compilers, tools and libraries; on Jetson those of the driver"),
+    reading("/opt/cuda", "the CUDA toolkit, where a distribution puts it: nvcc, ptxas, libdevice"),
+    data("/etc/nvidia", "the driver's settings for the machine: CUDA reads application profiles here"),
     data("/run/nvidia-topologyd", "NCCL reads the machine's topology here"),
     *(
         data(f"/sys/module/{module}/{name}", _DRIVER_STATE)
         for module in ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nvidia_peermem", "nvidia_fs")
         for name in ("initstate", "version")
     ),
-    data("/sys/bus/pci/devices", _TOPOLOGY),
     data("/sys/class/drm", _TOPOLOGY),
-    data("/sys/class/net", "NCCL chooses network interfaces here"),
     data("/sys/devices/system/memory", _TOPOLOGY),
 )
 """What CUDA and NCCL read besides, where it exists. What they read in /proc is covered by /proc."""
 
 JETSON = (
-    reading("/opt/nvidia", "the driver's libraries and settings on Jetson"),
     data("/etc/nv_tegra_release", "the release of Jetson's software: libraries choose by it"),
     data("/sys/devices/soc0", "which chip this is: CUDA on Jetson gives 801 without it"),
     data("/sys/module/tegra_fuse", "which chip this is: CUDA on Jetson gives 801 without it"),
@@ -110,6 +110,24 @@ _EXTRA_READS = {
     ),
     "imex": (data("/etc/nvidia-imex", "settings of IMEX"),),
 }
+
+
+_GLOO = "PyTorch's gloo looks for network cards among all devices, and stops where it may not"
+OTHERS_GPU = writing(
+    "/proc/self/task",
+    "the kernel's own threads: CUDA names the one that it starts, although it is given no GPU; refused, cuInit returns "
+    "304, an error, instead of 100, no device",
+    PROC_WRITE_RIGHTS,
+)
+"""What a kernel needs on a machine whose GPUs it is not given. The rule holds for its own process only: children that
+it starts are told 304."""
+
+
+def without_gpu(hardware: Hardware) -> Iterator[Need]:
+    """Yield what a kernel needs that is given no GPU, of the machine that it is on."""
+    yield from (data(path, _GLOO) for path in hardware.pci_classes)
+    if hardware.present:
+        yield OTHERS_GPU
 
 
 def gpu(hardware: Hardware, selection: GpuSelection) -> Iterator[Need]:
@@ -194,6 +212,9 @@ SYSTEM = (
     data("/var/cache/fontconfig", "fonts for plots"),
     data("/sys/devices/system/cpu", "how many processors there are: NumPy, PyTorch, OpenMP"),
     data("/sys/devices/system/node", "memory nodes: NumPy, PyTorch, NCCL"),
+    data("/sys/class/net", "network interfaces: gloo and NCCL choose among them"),
+    data("/sys/bus/pci/devices", "which devices there are: gloo and NCCL look for network cards"),
+    data("/proc", "memory, processors and processes: torch.compile, free, lscpu, ps, the end of the kernel's children"),
     data("/sys/fs/cgroup", "limits of the container on memory and processors"),
     data("/sys/kernel/mm/transparent_hugepage", "memory allocators ask for it"),
     writing("/dev/null", "programs discard output here", ("read_file", "write_file", "truncate")),

@@ -172,7 +172,8 @@ class Hardware:
     """What GPU discovery found.
 
     `status` is NVML's typed outcome, `detail` one sentence for people, and `present` whether there is a GPU at all by
-    OpenShell's rule: a device node is enough, even if NVML fails. `topology` are folders of sysfs.
+    OpenShell's rule: a device node is enough, even if NVML fails. `topology` are folders of sysfs, `pci_classes` files
+    there that say what a device is.
     """
 
     status: str
@@ -184,6 +185,7 @@ class Hardware:
     nodes: tuple[str, ...] = ()
     render_nodes: tuple[RenderNode, ...] = ()
     topology: tuple[str, ...] = ()
+    pci_classes: tuple[str, ...] = ()
     extras: tuple[Family, ...] = ()
 
 

@@ -123,6 +123,10 @@ def enrich(
     if selection.granted:
         needs = baseline.gpu(hardware, selection)
         building.add_needs(Origin.GPU_BASELINE, filter(lambda need: exists(need.path), needs))
+    else:
+        building.add_needs(
+            Origin.RUNTIME_BASELINE, filter(lambda need: exists(need.path), baseline.without_gpu(hardware))
+        )
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
     building.refuse_conflicts(source)
     writable_all_the_same = tuple(_writable_all_the_same(building.rules, realpath))
@@ -352,6 +356,12 @@ def _unenforced(
         found.append(unenforced.driver(hardware.driver_version))
         if shares_one_node(hardware) and len(selection.devices) < len(hardware.gpus):
             found.append(unenforced.SHARED_NODE)
+        if "mps" not in {family.name for family in selection.extras} and _has_mps(hardware):
+            found.append(unenforced.MPS)
         if selection.extras:
             found.append(unenforced.extras(family.name for family in selection.extras))
     return (*found, *unenforced.ALWAYS)
+
+
+def _has_mps(hardware: Hardware) -> bool:
+    return any(family.name == "mps" and family.paths for family in hardware.extras)

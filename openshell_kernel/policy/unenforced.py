@@ -90,6 +90,11 @@ ALWAYS = (
     ),
 )
 
+MPS = Unenforced(
+    what="the MPS server",
+    why="the policy does not ask for it, and CUDA is led away from it, but its socket has a path, and nothing here "
+    "decides who connects: code that names the folder uses the GPUs of the MPS server, whatever this kernel was given",
+)
 _SINCE_ABI = (
     (
         2,
@@ -184,7 +189,8 @@ def driver(version: str | None) -> Unenforced:
     return Unenforced(
         what="the GPU and its driver",
         why=f"{named}: its ioctl calls are open to the notebook, and with them its faults; its control devices tell of "
-        "the other GPUs too; memory, time and power of the given GPUs are not limited",
+        "the other GPUs too; memory, time and power of the given GPUs are not limited. "
+        "A notebook that runs as root can read the memory of PCI devices in /sys, where Linux shows it",
     )
 
 

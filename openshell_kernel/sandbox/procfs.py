@@ -165,6 +165,8 @@ def _writable(point: str) -> Iterable[str]:
 
 def _may_write(rules: Iterable[PlanRule], points: list[str]) -> bool:
     targets = [os.path.realpath(rule.path) for rule in rules if "write_file" in rule.rights]
+    # What belongs to this process itself controls nothing else.
+    targets = [target for target in targets if not _within(target, f"{PROC}/{os.getpid()}")]
     return any(_within(target, point) or _within(point, target) for target in targets for point in points)
 
 

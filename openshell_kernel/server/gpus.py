@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.claims import Claim, Registry
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_MPS = "CUDA_MPS_PIPE_DIRECTORY"
 # OpenShell's rule, and Jetson's devices: without one of these no GPU can be used.
 _PRESENT = re.compile(r"/dev/(nvidiactl|dxg|nvmap|nvhost-.*|nvgpu/.*)")
 
@@ -41,8 +42,19 @@ def hardware(inventory: Inventory) -> Hardware:
         nodes=there.nodes,
         render_nodes=tuple(RenderNode(**dataclasses.asdict(render)) for render in there.render_nodes),
         topology=there.topology,
+        pci_classes=there.pci_classes,
         extras=tuple(Family(name=name, paths=paths) for name, paths in there.extras),
     )
+
+
+def variables(selection: GpuSelection, *, nowhere: str) -> dict[str, str]:
+    """Return the variables that tell CUDA what it was given; `nowhere` is a path at which nothing is.
+
+    By default CUDA looks for the MPS server where that usually is.
+    """
+    devices = {} if selection.visible is None else {VISIBLE: selection.visible}
+    has_mps = any(family.name == "mps" for family in selection.extras)
+    return devices if has_mps or not selection.granted else {**devices, _MPS: nowhere}
 
 
 def is_specific(request: GpuPolicy) -> bool:

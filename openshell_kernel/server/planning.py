@@ -208,7 +208,7 @@ async def make_plan(
             {_PATH: os.defpath, **environment},
             kernelspec=kernelspec_environment,
             redirected=redirections(own_home.path, temporary=str(private.temporary), runtime=str(private.runtime)),
-            selected={} if selection.visible is None else {gpus.VISIBLE: selection.visible},
+            selected=gpus.variables(selection, nowhere=f"{private.runtime}/no-mps"),
             policy=loaded.policy.environment,
             operator=operator.environment,
         )

@@ -56,8 +56,8 @@ def test_without_unified_memory_cuda_does_not_start(told):
 
 
 def test_a_kernel_without_a_gpu_reaches_none(told):
-    assert said(told, "no GPU")["devices"] == 0
-    assert said(told, "no GPU")["cuInit"] in {100, 304}
+    # CUDA_ERROR_NO_DEVICE, which frameworks take for a machine without a GPU, and not an error of the machine's.
+    assert (said(told, "no GPU")["devices"], said(told, "no GPU")["cuInit"]) == (0, 100)
     assert GPU not in said(told, "no GPU")["nvidia-smi"]
 
 

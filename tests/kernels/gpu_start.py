@@ -23,6 +23,7 @@ def start(notebooks, nodes, policy):
                 "nodes": kernel.value(f"{{name: use('/dev/' + name) for name in {nodes!r}}}"),
                 "proc": kernel.value("os.access('/proc/self/comm', os.W_OK) and use('/proc/self/comm')"),
                 "env": kernel.value("os.environ.get('CUDA_VISIBLE_DEVICES')"),
+                "mps": kernel.value("os.environ.get('CUDA_MPS_PIPE_DIRECTORY')"),
                 "effective": effective,
                 "show": " ".join(kernel.run("%policy show").text.split()),
             }

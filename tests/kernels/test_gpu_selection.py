@@ -134,6 +134,7 @@ def test_the_check_adds_vectors_on_each_gpu_that_was_given_and_on_no_other(check
     assert "NVIDIA H100 number 3" in told["text"]
     assert "NVIDIA H100 number 0" not in told["text"]
     assert told["text"].endswith("CUDA works here.\n")
+    assert "cuda-gdb  does not work" in told["text"]
     assert told["command"]["status"] == 0
     assert "ok     cuInit" in told["command"]["text"]
     assert "FAKED" not in told["command"]["text"]
@@ -429,6 +430,24 @@ def test_where_gpus_have_no_nodes_of_their_own_the_shared_ones_are_given(started
     assert words in one["show"]
     assert nothing["nodes"] == dict.fromkeys(nodes, "EACCES")
     assert nothing["effective"]["promotions"] == []
+
+
+def test_cuda_is_led_to_the_mps_server_only_where_the_policy_asks_for_it(started, user):
+    pipes = user / "mps"
+    pipes.mkdir()
+    (pipes / "control").touch()
+    asking, without, none = started(
+        "jupyter: {gpu: {extras: [mps]}}",
+        AUTO,
+        "jupyter: {gpu: {request: none}}",
+        tried=ALL,
+        CUDA_MPS_PIPE_DIRECTORY=str(pipes),
+    )
+    assert asking["mps"] == str(pipes)
+    assert without["mps"].endswith("/run/no-mps")
+    assert none["nodes"] == dict.fromkeys(ALL, "EACCES")
+    said = "code that names the folder uses the GPUs of the MPS server"
+    assert [said in kernel["show"] for kernel in (asking, without, none)] == [False, True, False]
 
 
 def test_the_suite_for_machines_with_a_gpu_runs_as_far_as_the_stand_ins_allow(on_machine):

@@ -14,6 +14,7 @@ from openshell_kernel.policy.effective import (
     PROC_WRITE_RIGHTS,
     Access,
     EffectivePolicy,
+    Family,
     Hardware,
     Origin,
 )
@@ -32,7 +33,9 @@ RUNTIME = Runtime(
 )
 
 
-def policy(read_only=(), read_write=(), *, workdir=False, network=None, compatibility="best_effort", block=True):
+def policy(
+    read_only=(), read_write=(), *, workdir=False, network=None, compatibility="best_effort", block=True, gpu=None
+):
     data = {"version": 1, "landlock": {"compatibility": compatibility}}
     if block:
         data["filesystem_policy"] = {
@@ -42,6 +45,8 @@ def policy(read_only=(), read_write=(), *, workdir=False, network=None, compatib
         }
     if network is not None:
         data["network_policies"] = network
+    if gpu is not None:
+        data["jupyter"] = {"gpu": gpu}
     return Policy.model_validate(data)
 
 
@@ -103,6 +108,44 @@ def test_gpu_nodes_are_read_write_with_ioctl_and_only_numbered_ones_count():
 
 def test_without_a_gpu_no_gpu_path_is_granted():
     assert not [path for path in rules(enriched(policy())) if "nvidia" in path or path == "/dev/dxg"]
+
+
+def test_with_a_gpu_the_toolkit_and_the_drivers_settings_are_readable():
+    found = rules(enriched(policy(), TWO_GPUS))
+    assert [found[path].access for path in ("/opt/nvidia", "/opt/cuda", "/etc/nvidia")] == [Access.READ_ONLY] * 3
+    assert "execute" in found["/opt/cuda"].rights
+    assert "execute" not in found["/etc/nvidia"].rights
+    assert not {"/opt/nvidia", "/opt/cuda", "/etc/nvidia"} & rules(enriched(policy())).keys()
+
+
+@pytest.mark.parametrize("path", ["/proc", "/sys/class/net", "/sys/bus/pci/devices"])
+def test_what_programs_look_up_of_the_machine_is_readable_where_the_policy_says_nothing(path):
+    rule = rules(enriched(policy()))[path]
+    assert (rule.access, rule.origin, set(rule.rights)) == (
+        Access.READ_ONLY,
+        Origin.RUNTIME_BASELINE,
+        {"read_file", "read_dir"},
+    )
+
+
+def test_without_a_gpu_what_each_device_is_can_be_read_for_gloo():
+    classes = ("/sys/bus/pci/devices/0000:00:01.0/class",)
+    hardware = replace(NO_GPU, pci_classes=classes)
+    assert rules(enriched(policy(), hardware))[classes[0]].origin is Origin.RUNTIME_BASELINE
+    assert classes[0] not in rules(enriched(policy(), replace(TWO_GPUS, pci_classes=classes)))
+
+
+def test_on_a_machine_whose_gpus_it_is_not_given_a_kernel_may_name_its_own_threads():
+    rule = rules(enriched(policy(gpu={"request": "none"}), TWO_GPUS))["/proc/self/task"]
+    assert (rule.access, rule.rights) == (Access.READ_WRITE, PROC_WRITE_RIGHTS)
+    assert "/proc/self/task" not in rules(enriched(policy(), TWO_GPUS)) | rules(enriched(policy()))
+
+
+@pytest.mark.parametrize(("extras", "owned_up"), [([], True), (["mps"], False)])
+def test_the_mps_server_is_owned_up_to_where_the_policy_does_not_ask_for_it(extras, owned_up):
+    hardware = replace(TWO_GPUS, extras=(Family(name="mps", paths=("/tmp/nvidia-mps",)),))
+    effective = enriched(policy(gpu={"extras": extras}), hardware)
+    assert ("the MPS server" in {item.what for item in effective.unenforced}) is owned_up
 
 
 def test_the_proxy_baseline_needs_network_policies():

@@ -35,6 +35,7 @@ def survey(tree: Tree, *, mps_pipes: str | None = None) -> Surroundings:
         capabilities=mig.capabilities(tree),
         render_nodes=dri.render_nodes(tree),
         topology=topology.folders(tree),
+        pci_classes=topology.pci_classes(tree),
         extras=(
             ("display", display.paths(tree)),
             ("imex", imex.nodes(tree)),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from openshell_kernel.gpu.tree import Tree
 
 _DEVICES = "/sys/devices"
+_PCI = "/sys/bus/pci/devices"
 # Hyper-V has bridges deeper down, one for each PCI device that a virtual machine is given.
 _BRIDGE = re.compile(rf"({_DEVICES}/(?:[^/]+/)*?pci[0-9a-f:]+)/.*")
 
@@ -22,10 +23,15 @@ _BRIDGE = re.compile(rf"({_DEVICES}/(?:[^/]+/)*?pci[0-9a-f:]+)/.*")
 def folders(tree: Tree) -> tuple[str, ...]:
     """Return the folders of the PCI host bridges, beneath which are all PCI devices, and of network interfaces."""
     named = [f"{_DEVICES}/{name}" for name in tree.names(_DEVICES) if re.fullmatch(r"pci[0-9a-f:]+", name)]
-    linked = [match[1] for match in map(_BRIDGE.fullmatch, _linked(tree, "/sys/bus/pci/devices")) if match]
+    linked = [match[1] for match in map(_BRIDGE.fullmatch, _linked(tree, _PCI)) if match]
     bridges = dict.fromkeys((*named, *linked))
     interfaces = [path for path in _linked(tree, "/sys/class/net") if not _BRIDGE.fullmatch(path)]
     return (*bridges, *dict.fromkeys(map(os.path.dirname, interfaces)))
+
+
+def pci_classes(tree: Tree) -> tuple[str, ...]:
+    """Return the files that say what each PCI device is."""
+    return tuple(path for name in tree.names(_PCI) if tree.exists(path := f"{_PCI}/{name}/class"))
 
 
 def _linked(tree: Tree, folder: str) -> Iterable[str]:
