@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
 
 _MEBIBYTE = 1 << 20
+_PATIENCE = 45.0  # seconds: there is no next start that could have the answer of a slow driver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,5 +66,10 @@ def look(claims: str | None) -> Table:
         ConfigurationError: there is no place for claims.
     """
     pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
-    inventory = asyncio.run(discovery.discover(mps_pipes=pipes, fresh=True))
+    looking = discovery.discover(timeout=_PATIENCE, mps_pipes=pipes, fresh=True, tell=_tell)
+    inventory = asyncio.run(looking)
     return Table(hardware=hardware(inventory), holders=Registry(claims).holders())
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

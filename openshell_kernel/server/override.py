@@ -89,7 +89,9 @@ def obstacles(rules: Iterable[Rule | PlanRule], *, uid: int, groups: Iterable[in
             continue
         looking = _READ | _SEARCH if stat.S_ISDIR(status.st_mode) else _READ
         reads = user.is_permitted(status, looking) and user.reaches(os.path.dirname(real))
-        writes = not any(map(_is_change, rule.rights)) or user.is_permitted(status, looking | _WRITE)
+        # An owner who may not write can change that.
+        is_own = status.st_uid == uid
+        writes = is_own or not any(map(_is_change, rule.rights)) or user.is_permitted(status, looking | _WRITE)
         if not reads or not writes:
             found.append(Obstacle(path=rule.path, uid=status.st_uid, gid=status.st_gid, writing=not writes))
     return tuple(found)

@@ -70,6 +70,10 @@ def test_where_a_container_lacks_the_lesser_capability_the_greater_one_is_kept(p
     assert kept(rule(made(place, "closed", 0o700), Access.READ_ONLY), held=CONTAINERS) == OVERRIDE
 
 
+def test_a_folder_of_roots_that_nobody_may_write_takes_nothing(place):
+    assert kept(rule(made(place, "folder", 0o555, uid=0, gid=0), Access.READ_WRITE)) is None
+
+
 @pytest.mark.parametrize("path", ["/dev/null", "/proc", "/var/tmp/missing-folder", "/var/tmp"])
 def test_devices_controls_what_is_missing_and_what_is_roots_take_nothing(path):
     assert kept(rule(path, Access.READ_WRITE)) is None
