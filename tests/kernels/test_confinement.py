@@ -140,7 +140,9 @@ print((await process.communicate())[0].decode())
         assert kernel.run(code).text.startswith("pip ")
 
 
-def test_without_proc_a_shutdown_ends_the_kernels_children_and_logs_no_trace(user, write_policy, capfd):
+def test_a_shutdown_ends_the_kernels_children_although_the_policy_does_not_name_proc_and_logs_no_trace(
+    user, write_policy, capfd
+):
     write_policy(MINIMAL)
     manager = KernelManager(kernel_name="openshell-gpu")
     manager.start_kernel(cwd=str(user / "notebooks"))
@@ -148,7 +150,6 @@ def test_without_proc_a_shutdown_ends_the_kernels_children_and_logs_no_trace(use
     client.start_channels()
     client.wait_for_ready(timeout=kernels.SECONDS)
     kernel = kernels.Kernel(manager, client)
-    assert kernel.run("__import__('os').listdir('/proc')").error.startswith("PermissionError")
     # Jupyter interrupts a kernel before it shuts it down.
     uninterrupted = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
     code = f"import signal, subprocess\nsubprocess.Popen(['sleep', '1000'], preexec_fn=lambda: {uninterrupted})"
