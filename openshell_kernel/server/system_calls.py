@@ -195,7 +195,7 @@ GROUPS = (
     ),
     Group(
         name="reaching into other processes",
-        reason="ptrace and its kin read the server's memory and take its files; limits of others could end it",
+        reason="ptrace and its kin read the server's memory; limits of others could end it",
         refusals=(
             *_always("ptrace", "process_vm_readv", "process_vm_writev", "kcmp"),
             Refusal(call="process_madvise", number=440),
