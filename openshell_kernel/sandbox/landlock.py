@@ -164,17 +164,8 @@ class Prepared:
         Raises:
             ConfinementError: the kernel refused. The process must end: it may hold no_new_privs and nothing else.
         """
-        from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that we are
-
-        _refuse_threads()
         no_new_privs = set_no_new_privs()
-        try:
-            _call(plumbing.get_restrict_self(), self._ruleset, 0)
-        except OSError as error:
-            hint = " (16 Landlock layers are in force already)" if error.errno == errno.E2BIG else ""
-            raise ConfinementError(f"Landlock refused to restrict the kernel: {error.strerror}{hint}") from None
-        finally:
-            os.close(self._ruleset)
+        _restrict_self(self._ruleset)
         return Confinement(
             enforced=True,
             reason="",
@@ -200,7 +191,7 @@ def prepare(rules: Sequence[PlanRule], support: Support, folders: Sequence[str] 
     if support.abi is None:
         raise ConfinementError(support.cause)
     handled = tuple(name for name, since in _SINCE_ABI.items() if since <= support.abi)
-    ruleset = _create_ruleset(handled, support.abi)
+    ruleset = _create_ruleset(handled, support.abi, scopes=_scopes(support.abi))
     opened = [_open(rule, folders) for rule in rules]
     try:
         applied = tuple(
@@ -219,6 +210,21 @@ def prepare(rules: Sequence[PlanRule], support: Support, folders: Sequence[str] 
     if all(rule.problem for rule in applied):
         raise ConfinementError("no path of the policy can be granted; an empty ruleset would let nothing run")
     return Prepared(ruleset=ruleset, abi=support.abi, release=support.release, handled=handled, rules=applied)
+
+
+def enter_signal_domain(support: Support) -> bool:
+    """Enter a domain in which this process, and all that it starts, can signal nobody outside; tell whether it could.
+
+    It restricts nothing else. A process that stays in it reaches those in a domain within, and is out of their reach.
+
+    Raises:
+        ConfinementError: the kernel refused.
+    """
+    if support.abi is None or support.abi < _SCOPES_SINCE_ABI:
+        return False
+    set_no_new_privs()
+    _restrict_self(_create_ruleset((), support.abi, scopes=("signal",)))
+    return True
 
 
 def set_no_new_privs() -> bool:
@@ -257,7 +263,7 @@ def _open(rule: PlanRule, folders: Sequence[str]) -> _Opened:
 def _apply(
     ruleset: int, rule: PlanRule, entry: _Opened, handled: tuple[str, ...], opened: list[_Opened]
 ) -> AppliedRule:
-    from landlock import plumbing  # noqa: PLC0415 - see enforce
+    from landlock import plumbing  # noqa: PLC0415 - see _restrict_self
 
     def problem(text: str) -> AppliedRule:
         return AppliedRule(path=rule.path, resolved=entry.resolved, kind=None, rights=(), problem=text)
@@ -330,13 +336,26 @@ def _kind(mode: int) -> tuple[str, frozenset[str]]:
     return "other", _FILE_RIGHTS
 
 
-def _create_ruleset(handled: tuple[str, ...], abi: int) -> int:
-    from landlock import plumbing  # noqa: PLC0415 - see enforce
+def _restrict_self(ruleset: int) -> None:
+    from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that we are
+
+    try:
+        _refuse_threads()
+        _call(plumbing.get_restrict_self(), ruleset, 0)
+    except OSError as error:
+        hint = " (16 Landlock layers are in force already)" if error.errno == errno.E2BIG else ""
+        raise ConfinementError(f"Landlock refused to restrict the kernel: {error.strerror}{hint}") from None
+    finally:
+        os.close(ruleset)
+
+
+def _create_ruleset(handled: tuple[str, ...], abi: int, *, scopes: tuple[str, ...]) -> int:
+    from landlock import plumbing  # noqa: PLC0415 - see _restrict_self
 
     class Attribute(plumbing.RulesetAttr):  # type: ignore[misc]  # the binding has no types
         _fields_ = (("handled_access_net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
 
-    scoped = sum(_SCOPE_BITS[name] for name in _scopes(abi))
+    scoped = sum(_SCOPE_BITS[name] for name in scopes)
     attribute = Attribute(_bits(handled), 0, scoped)
     # A kernel refuses a structure with fields that it does not know.
     size = ctypes.sizeof(Attribute) if abi >= _SCOPES_SINCE_ABI else ctypes.sizeof(plumbing.RulesetAttr)
@@ -351,7 +370,7 @@ def _scopes(abi: int) -> tuple[str, ...]:
 
 
 def _bits(rights: Sequence[str]) -> int:
-    from landlock import FSAccess  # noqa: PLC0415 - see enforce
+    from landlock import FSAccess  # noqa: PLC0415 - see _restrict_self
 
     return sum(int(FSAccess[name.upper()]) for name in set(rights))
 

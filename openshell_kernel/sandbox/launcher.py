@@ -1,8 +1,9 @@
 """The program that becomes the kernel: read the plan, prepare, enforce, report, exec.
 
-Started as `python -I -m openshell_kernel.sandbox.launcher`. With `--plan-fd N [--report-fd M]` it carries out a plan
-of the trusted side and reports to the second descriptor, or refusals to stderr. Without, it was started by a client
-that ignores provisioners: it becomes `openshell_kernel.server.standalone`, which makes a plan and starts this again.
+Started as `python -I -m openshell_kernel.sandbox.launcher`. With `--plan-fd N [--report-fd M] [--ending-fd K]` it
+carries out a plan of the trusted side and reports to the second descriptor, or refusals to stderr; on the third one the
+keeper says that nothing of the kernel is left. Without, it was started by a client that ignores provisioners: it
+becomes `openshell_kernel.server.standalone`, which makes a plan and starts this again.
 
 It imports the standard library and the landlock binding only, and nothing from the working directory.
 """
@@ -19,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import frozen, landlock, privileges, procfs, seccomp
+from openshell_kernel.sandbox import frozen, landlock, privileges, procfs, remains, seccomp
 from openshell_kernel.sandbox.plan import SNAPSHOT_VARIABLE, LaunchPlan
 
 if TYPE_CHECKING:
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
 SNAPSHOT_FORMAT = 1
 _LARGEST_PLAN = 16 << 20
 _STDERR = 2
+_USAGE = "usage: launcher --plan-fd N [--report-fd M] [--ending-fd K], started by openshell_kernel itself"
 
 
 def main(argv: Sequence[str]) -> int:
     """Carry out a plan or hand over to the standalone planner. Returns an exit status only when refused."""
     if list(argv[:1]) != ["--plan-fd"]:
         os.execv(sys.executable, [sys.executable, "-I", "-m", "openshell_kernel.server.standalone", *argv])  # noqa: S606 - no shell is wanted
-    plan_fd, report_fd = _descriptors(argv)
-    _close_all_but(0, 1, 2, plan_fd, report_fd)
+    plan_fd, report_fd, ending_fd = _descriptors(argv)
+    given = {plan_fd, report_fd, *(() if ending_fd is None else (ending_fd,))}
+    _close_all_but(0, 1, 2, *given)
     _let_go_of_terminals()
-    for fd in {plan_fd, report_fd} - {0, 1, 2}:
+    for fd in given - {0, 1, 2}:
         os.set_inheritable(fd, False)
     try:
-        _run(plan_fd, report_fd)
+        _run(plan_fd, report_fd, ending_fd)
     except ConfinementError as error:
         _refuse(report_fd, str(error))
     except (OSError, ValueError) as error:
@@ -48,17 +51,20 @@ def main(argv: Sequence[str]) -> int:
     return 1
 
 
-def _descriptors(argv: Sequence[str]) -> tuple[int, int]:
+def _descriptors(argv: Sequence[str]) -> tuple[int, int, int | None]:
     try:
-        plan, report = int(argv[1]), int(argv[3]) if argv[2:3] == ["--report-fd"] else _STDERR
-    except (ValueError, IndexError):
-        raise SystemExit("usage: launcher --plan-fd N [--report-fd M], started by openshell_kernel itself") from None
-    return plan, report
+        given = {name: int(value) for name, value in zip(argv[::2], argv[1::2], strict=True)}
+        plan, report, ending = given.pop("--plan-fd"), given.pop("--report-fd", _STDERR), given.pop("--ending-fd", None)
+    except (ValueError, KeyError):
+        raise SystemExit(_USAGE) from None
+    if given:
+        raise SystemExit(_USAGE)
+    return plan, report, ending
 
 
-def _run(plan_fd: int, report_fd: int) -> None:
+def _run(plan_fd: int, report_fd: int, ending_fd: int | None) -> None:
     plan = LaunchPlan.from_bytes(_read_all(plan_fd))
-    confinement = _confine(plan)
+    confinement = _confine(plan, ending_fd)
     os.chdir(plan.cwd)
     environment = dict(plan.environment)
     if plan.record:
@@ -71,7 +77,7 @@ def _run(plan_fd: int, report_fd: int) -> None:
     os.execve(plan.argv[0], plan.argv, environment)  # noqa: S606 - no shell is wanted
 
 
-def _confine(plan: LaunchPlan) -> landlock.Confinement:
+def _confine(plan: LaunchPlan, ending_fd: int | None) -> landlock.Confinement:
     """Apply every layer, in the one order that works.
 
     Mounts and rules need the paths as root sees them, Landlock needs no privilege at all, and what is enforced first
@@ -93,6 +99,8 @@ def _confine(plan: LaunchPlan) -> landlock.Confinement:
     layers.append(privileges.forbid_core_dumps())
     if plan.identity is not None:
         privileges.refuse_out_of_reach(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
+    scoped = prepared is not None and landlock.enter_signal_domain(support)
+    layers.append(remains.leave_keeper(ending_fd, scoped=scoped, same_user=plan.identity is None))
     confinement = prepared.enforce() if prepared else _unconfined(plan, support)
     layers.append(seccomp.install(plan.seccomp, detail=plan.seccomp_detail, required=plan.require_seccomp))
     return confinement._replace(layers=tuple(layers))

@@ -1,4 +1,4 @@
-"""Between the server and a launcher: the plan's way there, and the report's way back."""
+"""Between the server and a launcher: the plan's way there, the report's way back, and the keeper's last word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """Two pipes, so that a launcher can be started before its plan is made.
+    """Three pipes, so that a launcher can be started before its plan is made.
 
     It reads the plan to the end, and a plan that ends too early is refused: whoever gives up merely closes this.
     """
@@ -21,16 +21,22 @@ class Channel:
     def __init__(self) -> None:
         self._plan, self._plan_end = os.pipe()
         self._report, self._report_end = os.pipe()
-        self._open = {self._plan, self._plan_end, self._report, self._report_end}
+        self._ending, self._ending_end = os.pipe()
+        self._open = {*self.descriptors, self._plan_end, self._report, self._ending}
 
     @property
-    def descriptors(self) -> tuple[int, int]:
-        """The launcher's ends: where the plan comes from, and where the report goes."""
-        return self._plan, self._report_end
+    def descriptors(self) -> tuple[int, int, int]:
+        """The launcher's ends: where the plan comes from, where the report goes, and where the keeper speaks."""
+        return self._plan, self._report_end, self._ending_end
 
     def started(self) -> None:
         """Leave the launcher's ends to the launcher."""
-        self._close(self._plan, self._report_end)
+        self._close(*self.descriptors)
+
+    def take_ending(self) -> int:
+        """Return the end from which the keeper is heard; to be called once, and to be closed by the caller."""
+        self._open.remove(self._ending)
+        return self._ending
 
     def exchange(self, plan: bytes) -> asyncio.Future[bytes]:
         """Send the plan and return the report, which ends when the kernel has been executed or the launcher has died.

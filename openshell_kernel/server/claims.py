@@ -1,7 +1,8 @@
 """Who holds which GPU of this machine: records of running kernels, and a lock under which they are chosen.
 
-A record is a file that its kernel's server and janitor keep locked for as long as the kernel runs. The operating
-system drops the lock with the last of them, however they ended: a crash strands no GPU, and frees none that is in use.
+A record is a file that its kernel's server and janitor keep locked for as long as the kernel, or a process that it has
+started, runs. The operating system drops the lock with the last of them, however they ended: a crash strands no GPU,
+and frees none that is in use.
 The lock is a write lock of the open file description (fcntl(2), F_OFD_SETLK). Only who may write a record can take one,
 so that a sandbox, which may read the records to show them, cannot feign a claim.
 
@@ -22,7 +23,6 @@ import os
 import pwd
 import re
 import secrets
-import select
 import stat
 import struct
 import subprocess
@@ -38,6 +38,8 @@ from openshell_kernel.policy.effective import Holder, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from openshell_kernel.server.ending import Ending
 
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
@@ -57,11 +59,12 @@ _claims: weakref.WeakSet[Claim] = weakref.WeakSet()
 
 
 class Claim:
-    """GPUs that a kernel holds, until `release` or the end of the process that keeps this."""
+    """GPUs that a kernel holds, until `release` or the end of the processes that keep this."""
 
     def __init__(self, fd: int, path: str, uuids: tuple[str, ...]) -> None:
         self.path = path
         self.uuids = uuids
+        self._endings: list[Ending] = []
         self._fd = fd
         self._lock = threading.RLock()
         self._following: object = None
@@ -88,48 +91,51 @@ class Claim:
         """Return a descriptor with which another process keeps the claim as well."""
         return os.dup(self._fd)
 
-    def follow(self, pid: int) -> None:
-        """Release when a process ends, whether anybody cleans up after it or not; until `unfollow`.
+    def keep_until(self, ending: Ending) -> None:
+        """Take note of a kernel, the first or one after a restart, that has to be over before the GPUs are free."""
+        self._endings = [*(earlier for earlier in self._endings if not earlier.is_over()), ending]
+
+    def unfinished(self) -> Ending | None:
+        """Return an ending that is not over yet, if there is one."""
+        return next((ending for ending in self._endings if not ending.is_over()), None)
+
+    def follow(self) -> None:
+        """Release when nothing of the kernel is left, whether anybody cleans up after it or not; until `unfollow`.
 
         Where processes cannot be watched (a container's seccomp profile), only `release` and the end of this process
         release it.
         """
         self._following = mark = object()
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.release()
-            return
-        except OSError:
-            return
-        threading.Thread(target=self._wait, args=(pidfd, mark), name="openshell-claim", daemon=True).start()
+        if all(ending.kernel is not None for ending in self._endings):
+            threading.Thread(target=self._wait, args=(mark,), name="openshell-claim", daemon=True).start()
 
-    def entrust(self, pid: int, environment: Mapping[str, str]) -> None:
-        """Have a janitor keep the claim as well until a process ends, which may go on when this one is killed.
+    def entrust(self, environment: Mapping[str, str]) -> None:
+        """Have a janitor keep the claim as well while anything of the kernel is left, also when this one is killed.
 
         `release` ends it all the same. Where processes cannot be watched, or none can be started, nobody does.
         """
+        ending = self._endings[-1]
+        if ending.kernel is None:
+            return
         with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            closing.callback(os.close, pidfd)
             with self._lock:
                 lock = self.descriptor()
             closing.callback(os.close, lock)
             janitor = subprocess.Popen(
-                [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(pidfd)],
+                janitor_command(ending),
                 cwd="/",
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(pidfd, lock),
+                pass_fds=(ending.kernel, ending.keeper, lock),
                 # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
                 start_new_session=True,
             )
             threading.Thread(target=janitor.wait, name="openshell-janitor", daemon=True).start()
 
     def unfollow(self) -> None:
-        """Keep the claim although the process ends: whoever ends it decides."""
+        """Keep the claim although the kernel ends: whoever ends it decides."""
         with self._lock:
             self._following = None
 
@@ -139,16 +145,18 @@ class Claim:
             os.close(self._fd)
             self._fd = -1
 
-    def _wait(self, pidfd: int, mark: object) -> None:
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll()
-        finally:
-            os.close(pidfd)
+    def _wait(self, mark: object) -> None:
+        for ending in self._endings:
+            ending.wait()
         with self._lock:
             if self._following is mark:
                 self.release()
+
+
+def janitor_command(ending: Ending, path: str = "") -> list[str]:
+    """Return the command of the process that waits for an ending and then removes a path; see `janitor`."""
+    program = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor"]
+    return [*program, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
 
 
 def _forget_all() -> None:

@@ -62,6 +62,11 @@ def is_specific(request: GpuPolicy) -> bool:
     return request.request != "none" and (request.count is not None or bool(request.devices))
 
 
+def nodes(selection: GpuSelection) -> tuple[str, ...]:
+    """Return the device nodes that belong to the selected GPUs and MIG devices alone."""
+    return (*selection.nodes, *selection.capabilities)
+
+
 def needs_a_fresh_look(request: GpuPolicy) -> bool:
     """Return whether it matters to a request that a GPU was lost, or is busy, since NVML was last asked."""
     return request.request == "required" or is_specific(request)

@@ -61,8 +61,8 @@ def check_launch(plan: LaunchPlan, environment: Mapping[str, str]) -> None:
         raise LaunchError(f"{plan.argv[0]}: this Python does not start in the sandbox; the client's log has its words")
 
 
-def become_launcher(plan: LaunchPlan, environment: Mapping[str, str]) -> NoReturn:
-    """Become the launcher, and by it the kernel.
+def become_launcher(plan: LaunchPlan, environment: Mapping[str, str], *, ending: int | None = None) -> NoReturn:
+    """Become the launcher, and by it the kernel. On `ending` its keeper says that nothing of it is left.
 
     Raises:
         ConfinementError: the plan cannot be handed over.
@@ -70,8 +70,11 @@ def become_launcher(plan: LaunchPlan, environment: Mapping[str, str]) -> NoRetur
     # What asks a driver that has not answered yet would be the kernel's child.
     discovery.end()
     fd = _in_memory(plan)
-    os.set_inheritable(fd, True)
     command = [sys.executable, *LAUNCHER, "--plan-fd", str(fd)]
+    if ending is not None:
+        command += ["--ending-fd", str(ending)]
+    for inherited in {fd, ending} - {None}:
+        os.set_inheritable(inherited, True)
     os.execve(sys.executable, command, dict(environment))  # noqa: S606 - no shell is wanted
 
 

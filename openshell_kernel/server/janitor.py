@@ -1,7 +1,7 @@
 """The process that waits for the end of a kernel, which may go on without the server that started it.
 
-It keeps the record of the GPUs that the kernel holds locked until then, and removes what a kernel leaves behind where
-no provisioner does: that record, and its private folder.
+It keeps the record of the GPUs that the kernel holds locked until nothing of the kernel is left, and removes what a
+kernel leaves behind where no provisioner does: that record, and its private folder.
 
 A program of its own, so that it does not keep, for as long as the kernel lives, the environment that the kernel must
 not see.
@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import sys
 
+from openshell_kernel.server.ending import Ending
 from openshell_kernel.server.trees import remove_tree
 
 
-def main(pidfd: int, path: str | None = None) -> None:
-    """Wait for the end of a process, then remove the folder or file, if one is given."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
-    if path is None:
-        return
+def main(ending: Ending, path: str) -> None:
+    """Wait for the end of a kernel and all that it has started, then remove a folder or file, if one is given."""
+    ending.wait()
     if os.path.isdir(path):
         remove_tree(path)
-    else:
+    elif path:
         with contextlib.suppress(OSError):
             os.unlink(path)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:])
+    main(Ending(int(sys.argv[1]), int(sys.argv[2]), sys.argv[4:]), sys.argv[3])

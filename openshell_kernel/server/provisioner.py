@@ -23,9 +23,10 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import arguments
+from openshell_kernel.server import arguments, gpus
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
+from openshell_kernel.server.ending import holding, of_child
 from openshell_kernel.server.logs import server_logs
 from openshell_kernel.server.managers import forget_failed_start, root_folder
 from openshell_kernel.server.operator import Operator, checked, requested_gpus
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.policy.model import Home
     from openshell_kernel.server.claims import Claim
+    from openshell_kernel.server.ending import Ending
     from openshell_kernel.server.planning import LoadedPolicy, Planned
 
 _REPORT_SECONDS = 60.0
@@ -163,6 +165,7 @@ class OpenShellProvisioner(LocalProvisioner):
         self._private: PrivateFolder | None = None
         self._output: Output | None = None
         self._claim: Claim | None = None
+        self._ending: Ending | None = None
         self._remove_private: weakref.finalize[..., Any] | None = None
         # Why this start has to be refused, if it was found out before the launch.
         self._refusal: Exception | None = None
@@ -243,6 +246,7 @@ class OpenShellProvisioner(LocalProvisioner):
         What a kernel left must not keep a server from stopping: this raises nothing and does not hold up the loop.
         """
         await super().cleanup(restart=restart)
+        await self._all_ended()
         self._end_output()
         if not restart:
             self._release_gpus()
@@ -337,11 +341,14 @@ class OpenShellProvisioner(LocalProvisioner):
                 tell=functools.partial(self.log.warning, "OpenShell: %s"),
             )
             if planned.claim is not self._claim:
-                self._release_gpus()
+                self._give_back(self._claim)
                 self._claim = planned.claim
             claim = self._claim
+            if claim is not None and self._ending is not None:
+                self._ending.nodes = gpus.nodes(planned.effective.selection)
+                claim.keep_until(self._ending)
             # Beside the launcher's work, which takes longer.
-            entrusting = None if claim is None else in_thread(claim.entrust, cast("int", self.pid), trusted)
+            entrusting = None if claim is None else in_thread(claim.entrust, trusted)
             self._log_decisions(planned.effective)
             self._log_outcome(planned.effective, await self._carry_out(planned, channel))
             if entrusting is not None:
@@ -351,7 +358,7 @@ class OpenShellProvisioner(LocalProvisioner):
             await self._listening()
         if self._claim is not None:
             # The process may end without anybody's cleaning up.
-            self._claim.follow(cast("int", self.pid))
+            self._claim.follow()
         self._last = dataclasses.replace(planned, claim=None)
         return info
 
@@ -391,15 +398,17 @@ class OpenShellProvisioner(LocalProvisioner):
         environment: Mapping[str, str],
         **kwargs: Any,  # noqa: ANN401 - Jupyter's launch arguments
     ) -> KernelConnectionInfo:
-        plan, report = channel.descriptors
+        plan, report, ending = map(str, channel.descriptors)
         try:
-            return await super().launch_kernel(
-                [sys.executable, *LAUNCHER, "--plan-fd", str(plan), "--report-fd", str(report)],
+            info = await super().launch_kernel(
+                [sys.executable, *LAUNCHER, "--plan-fd", plan, "--report-fd", report, "--ending-fd", ending],
                 **{**self._standard_streams(), **kwargs, "pass_fds": channel.descriptors},
                 # jupyter_client writes into it.
                 env=dict(environment),
                 cwd="/",
             )
+            self._ending = of_child(cast("int", self.pid), channel.take_ending())
+            return info
         finally:
             channel.started()
             if self._output is not None:
@@ -434,7 +443,7 @@ class OpenShellProvisioner(LocalProvisioner):
             last = json.loads(text.splitlines()[-1])
         except (IndexError, ValueError):
             raise LaunchError(
-                f"the launcher died before it reported{self._ending()}; the server's log has its last words"
+                f"the launcher died before it reported{self._how_it_ended()}; the server's log has its last words"
             ) from None
         if last["status"] != "confined":
             raise ConfinementError(last["error"])
@@ -449,11 +458,11 @@ class OpenShellProvisioner(LocalProvisioner):
         while asyncio.get_running_loop().time() < deadline and not all(map(os.path.exists, paths)):
             if await self.poll() is not None:
                 raise LaunchError(
-                    f"the kernel died before it listened{self._ending()}; the server's log has its last words"
+                    f"the kernel died before it listened{self._how_it_ended()}; the server's log has its last words"
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _ending(self) -> str:
+    def _how_it_ended(self) -> str:
         status = self.process.poll() if self.process else None
         if status is None:
             return ""
@@ -504,8 +513,17 @@ class OpenShellProvisioner(LocalProvisioner):
             # jupyter_client's `wait` fails where somebody else, who shuts the kernel down, has waited meanwhile.
             with contextlib.suppress(asyncio.TimeoutError, AttributeError):
                 await asyncio.wait_for(self.wait(), _STOP_SECONDS)
+            await self._all_ended()
         finally:
             self._end_output()
+
+    async def _all_ended(self) -> None:
+        """Give the keeper time to end what the kernel left. Called when the kernel has ended, or was killed."""
+        ending, loop = self._ending, asyncio.get_running_loop()
+        deadline, pause = loop.time() + _STOP_SECONDS, _POLL_SECONDS
+        while ending is not None and not ending.is_over() and loop.time() < deadline:
+            await asyncio.sleep(pause)
+            pause *= 1.5
 
     async def _forget(self) -> None:
         """Undo a failed start. After a failed restart clients still know the sockets' folder: it stays."""
@@ -520,9 +538,24 @@ class OpenShellProvisioner(LocalProvisioner):
             self._claim.unfollow()
 
     def _release_gpus(self) -> None:
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        claim, self._claim, self._ending = self._claim, None, None
+        self._give_back(claim)
+
+    def _give_back(self, claim: Claim | None) -> None:
+        """Release a claim; but while a process of the kernel's has a GPU open, it stays."""
+        if claim is None:
+            return
+        ending = claim.unfinished()
+        if ending is None:
+            claim.release()
+            return
+        claim.follow()
+        self.log.error(
+            "OpenShell: GPU %s stays held although kernel %s has ended, because not all that it started has: %s",
+            ", ".join(claim.uuids),
+            self.kernel_id,
+            ", ".join(holding(ending.nodes)) or "a process does not end when it is killed",
+        )
 
     async def _discard_private(self) -> None:
         remove, self._remove_private, self._private = self._remove_private, None, None

@@ -20,11 +20,13 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
 from openshell_kernel.policy.explain import printable
-from openshell_kernel.server import gateway, interpreter
+from openshell_kernel.server import gateway, gpus, interpreter
+from openshell_kernel.server.claims import janitor_command
+from openshell_kernel.server.ending import Ending
 from openshell_kernel.server.handover import become_launcher, check_launch
 from openshell_kernel.server.logs import client_logs
 from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
@@ -65,8 +67,10 @@ def _start(argv: list[str]) -> NoReturn:
     logs = client_logs()
     _detach_from_files(trusted)
     private = PrivateFolder()
+    hearing, speaking = os.pipe()
+    ending = Ending(os.pidfd_open(os.getpid()), hearing)
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
-    _leave_janitor(str(private.path), trusted, keep=(private.descriptor(),))
+    _leave_janitor(ending, str(private.path), trusted, keep=private.descriptor())
     planned = asyncio.run(
         make_plan(
             loaded,
@@ -89,10 +93,11 @@ def _start(argv: list[str]) -> NoReturn:
             planned.claim.release()
         raise
     if planned.claim is not None:
-        _leave_janitor(planned.claim.path, trusted, keep=(planned.claim.descriptor(),))
+        ending.nodes = gpus.nodes(planned.effective.selection)
+        _leave_janitor(ending, planned.claim.path, trusted, keep=planned.claim.descriptor())
     for notice in planned.effective.notices:
         sys.stderr.write(f"OpenShell: {_lines(notice)}\n")
-    become_launcher(planned.plan, trusted)
+    become_launcher(planned.plan, trusted, ending=speaking)
 
 
 def _refuse(argv: list[str], reason: str) -> None:
@@ -212,15 +217,12 @@ def _is_file(fd: int) -> bool:
         return False  # closed
 
 
-def _leave_janitor(path: str, environment: dict[str, str], *, keep: tuple[int, ...] = ()) -> None:
-    """Leave a process behind that removes a path when this process, by then the kernel, has ended.
+def _leave_janitor(ending: Ending, path: str, environment: dict[str, str], *, keep: int) -> None:
+    """Leave a process behind that removes a path when nothing is left of this process, by then the kernel.
 
-    Until then it keeps descriptors open, and with them their locks.
+    Until then it keeps a descriptor open, and with it a lock.
     """
-    kernel = os.pidfd_open(os.getpid())
-    janitor = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor", str(kernel), path]
-    _leave(janitor, environment, keep=(kernel, *keep))
-    os.close(kernel)
+    _leave(janitor_command(ending, path), environment, keep=(cast("int", ending.kernel), ending.keeper, keep))
 
 
 def _leave(

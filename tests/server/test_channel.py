@@ -12,7 +12,7 @@ from openshell_kernel.server.channel import Channel
 
 ECHO = """
 import os, sys
-plan, report = map(int, sys.argv[1:])
+plan, report, ending = map(int, sys.argv[1:])
 os.write(report, str(len(open(plan, "rb").read())).encode())
 """
 DIE = ""
@@ -57,4 +57,16 @@ def test_a_launcher_whose_plan_is_given_up_sees_its_end(descriptors):
         process = start(channel, ECHO.replace("os.write(report", "os.write(2"))
         channel.started()
     assert process.wait(timeout=60) == 0
+    assert descriptors() == set()
+
+
+def test_the_keeper_is_heard_after_all_else_is_closed(descriptors):
+    with contextlib.closing(Channel()) as channel:
+        process = start(channel, "import os, sys; os.write(int(sys.argv[3]), b'done')")
+        channel.started()
+        ending = channel.take_ending()
+    assert process.wait(timeout=60) == 0
+    assert os.read(ending, 10) == b"done"
+    assert os.read(ending, 10) == b""
+    os.close(ending)
     assert descriptors() == set()

@@ -21,6 +21,7 @@ from openshell_kernel.errors import ConfigurationError, LaunchError
 from openshell_kernel.kernel import holders as inside
 from openshell_kernel.policy.selection import describe
 from openshell_kernel.server.claims import Registry
+from openshell_kernel.server.ending import of_child
 
 HOLD = """
 import os, sys, time
@@ -30,6 +31,14 @@ with registry.locked():
     claim = registry.claim(sys.argv[2].split(","), pid=os.getpid())
 print("held", flush=True)
 time.sleep(600)
+"""
+
+ENTRUST = """
+from openshell_kernel.server.ending import of_child
+hearing, speaking = os.pipe()
+os.close(speaking)
+claim.keep_until(of_child(int(sys.argv[3]), hearing))
+claim.entrust({})
 """
 
 
@@ -50,6 +59,18 @@ def registry(folder):
 def claim(registry, *uuids):
     with registry.locked():
         return registry.claim(uuids, pid=os.getpid())
+
+
+def without_keeper(pid):
+    """The ending of a process beside which no keeper was left: only its own end, and open nodes, can be seen."""
+    hearing, speaking = os.pipe()
+    os.close(speaking)
+    return of_child(pid, hearing)
+
+
+def following(holding, pid):
+    holding.keep_until(without_keeper(pid))
+    holding.follow()
 
 
 def held(registry):
@@ -114,7 +135,7 @@ def test_a_process_that_is_killed_strands_no_gpu(folder, registry):
 
 def test_a_claim_ends_with_the_kernel_that_it_follows(registry):
     with subprocess.Popen(["sleep", "600"]) as process:
-        claim(registry, "GPU-a").follow(process.pid)
+        following(claim(registry, "GPU-a"), process.pid)
         assert held(registry) == ["GPU-a"]
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -247,12 +268,12 @@ def test_a_lock_that_was_cleaned_up_meanwhile_is_not_taken_for_the_lock(registry
 def test_a_claim_is_kept_across_a_restart_by_whoever_ends_the_process(registry):
     with subprocess.Popen(["sleep", "600"]) as process:
         holding = claim(registry, "GPU-a")
-        holding.follow(process.pid)
+        following(holding, process.pid)
         holding.unfollow()
         process.kill()
         process.wait()
     with subprocess.Popen(["sleep", "600"]) as process:
-        holding.follow(process.pid)
+        following(holding, process.pid)
         assert held(registry) == ["GPU-a"]
         assert registry.holders(but=holding) == ()
         process.kill()
@@ -274,7 +295,7 @@ def test_a_child_that_outlives_a_killed_server_strands_no_gpu(folder, registry):
 
 
 def test_a_kernel_that_outlives_a_killed_server_keeps_its_gpus_and_no_longer(folder, registry):
-    script = HOLD.replace('print("held", flush=True)', 'claim.entrust(int(sys.argv[3]), {})\nprint("held", flush=True)')
+    script = HOLD.replace('print("held", flush=True)', f'{ENTRUST}\nprint("held", flush=True)')
     with subprocess.Popen(["sleep", "600"]) as kernel:
         with subprocess.Popen(
             [sys.executable, "-c", script, folder, "GPU-a", str(kernel.pid)], stdout=subprocess.PIPE, text=True
@@ -289,7 +310,8 @@ def test_a_kernel_that_outlives_a_killed_server_keeps_its_gpus_and_no_longer(fol
 def test_what_is_released_is_free_although_the_process_goes_on(registry):
     with subprocess.Popen(["sleep", "600"]) as kernel:
         holding = claim(registry, "GPU-a")
-        holding.entrust(kernel.pid, {})
+        holding.keep_until(without_keeper(kernel.pid))
+        holding.entrust({})
         holding.release()
         assert held(registry) == []
         claim(registry, "GPU-a").release()
