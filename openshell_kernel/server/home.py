@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.server.private import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,8 +111,8 @@ def show_packages(home: str, user_site: str) -> str:
 
 
 def _ephemeral(private: PrivateFolder, *notices: str) -> HomeFolder:
-    os.close(_walk(str(private.path), ("home",)))
-    return HomeFolder(kind="ephemeral", path=str(private.path / "home"), notices=notices)
+    os.close(_walk(str(private.path), (HOME,)))
+    return HomeFolder(kind="ephemeral", path=str(private.path / HOME), notices=notices)
 
 
 def _walk(base: str, names: tuple[str, ...]) -> int:

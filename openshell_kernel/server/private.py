@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -19,6 +20,8 @@ _SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a part of a pat
 _PREFIX = "openshell-"
 _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp makes it
 _INSIDE = ("ipc", "tmp", "run")
+HOME = "home"
+"""Where a home that is not kept lies."""
 
 
 class PrivateFolder:
@@ -40,14 +43,32 @@ class PrivateFolder:
         """Return a descriptor with which another process keeps `remove_abandoned` from this folder as well."""
         return os.dup(self._lock)
 
-    def mend(self) -> None:
-        """Make the folders accessible to their owner again: Landlock keeps no notebook from changing their modes.
+    def renew(self) -> None:
+        """Put new folders in the place of those that an earlier kernel was given, under the same names.
+
+        Landlock's rules bind to inodes: a process that is left of that kernel keeps its rights on the old folders, and
+        they go away. What a home holds moves into the new one, as it is kept until the kernel is shut down. The modes
+        are as they were, since Landlock keeps no notebook from changing those of its folders.
 
         Raises:
-            LaunchError: one of them is not there any more.
+            LaunchError: the private folder is not there any more.
         """
-        for folder in (self.path, self.sockets, self.temporary, self.runtime):
-            _open_up(folder)
+        try:
+            folder = _opened(str(self.path))
+            try:
+                old = [_renewed(folder, name) for name in (*_INSIDE, *self._home())]
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise LaunchError(
+                f"{self.path}: the kernel's private folder cannot be used any more: {error.strerror}; shut the kernel "
+                "down and start it again"
+            ) from None
+        for name in old:
+            remove_tree(f"{self.path}/{name}")
+
+    def _home(self) -> tuple[str, ...]:
+        return (HOME,) if os.path.lexists(self.path / HOME) else ()
 
     @property
     def socket_prefix(self) -> str:
@@ -66,18 +87,33 @@ class PrivateFolder:
                 self._lock = -1
 
 
-def _open_up(folder: Path) -> None:
+def _opened(name: str, parent: int | None = None) -> int:
+    """Open a folder of ours, and make it accessible to its owner again."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise LaunchError(
-            f"{folder}: the kernel's private folder cannot be used any more: {error.strerror}; shut the kernel down "
-            "and start it again"
-        ) from None
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _renewed(folder: int, name: str) -> str:
+    """Replace a folder by a new one, and return the name of the old one, which is not there if there was none."""
+    aside = f".{secrets.token_hex(8)}"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    os.mkdir(name, stat.S_IRWXU, dir_fd=folder)
+    if name == HOME:
+        with contextlib.ExitStack() as closing:
+            old, new = _opened(aside, folder), _opened(name, folder)
+            for fd in (old, new):
+                closing.callback(os.close, fd)
+            for entry in os.listdir(f"/proc/self/fd/{old}"):
+                # What the notebook has closed to its owner cannot be moved, and goes.
+                with contextlib.suppress(OSError):
+                    os.rename(entry, entry, src_dir_fd=old, dst_dir_fd=new)
+    return aside
 
 
 def remove_abandoned() -> None:

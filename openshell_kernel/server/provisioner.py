@@ -23,7 +23,7 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import arguments, gpus
+from openshell_kernel.server import arguments, gpus, keys
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
 from openshell_kernel.server.ending import holding, of_child
@@ -166,6 +166,8 @@ class OpenShellProvisioner(LocalProvisioner):
         self._output: Output | None = None
         self._claim: Claim | None = None
         self._ending: Ending | None = None
+        self._clients: keys.Clients
+        self._has_new_key = False
         self._remove_private: weakref.finalize[..., Any] | None = None
         # Why this start has to be refused, if it was found out before the launch.
         self._refusal: Exception | None = None
@@ -191,7 +193,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 raise
             self._refusal = error
         try:
-            self._connect()
+            await self._connect()
             return await super().pre_launch(**kwargs)
         except BaseException:
             # Held since the kernel last ran, and nothing is left that could end.
@@ -288,17 +290,19 @@ class OpenShellProvisioner(LocalProvisioner):
             raise LaunchError("this provisioner has no KernelManager; start the kernel through one")
         return cast("KernelManager", self.parent)
 
-    def _connect(self) -> None:
-        """Lead Jupyter's connection through the private folder, which stays the same across restarts."""
+    async def _connect(self) -> None:
+        """Lead Jupyter's connection through the private folder, whose name stays the same across restarts."""
+        manager = self._manager
         if self._private is None:
             # Beside the loop: what a killed server has left may be much.
             threading.Thread(target=remove_abandoned, name="openshell-sweep", daemon=True).start()
             self._private = PrivateFolder()
             # A server that forgets this kernel after a failed restart does not call cleanup.
             self._remove_private = weakref.finalize(self, self._private.remove)
+            self._clients = keys.Clients(manager)
         else:
-            self._private.mend()
-        manager = self._manager
+            await in_thread(self._private.renew)
+            self._has_new_key = keys.renew(manager, self._clients)
         if not manager.connection_file:
             folder = Path(jupyter_runtime_dir())
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -354,8 +358,7 @@ class OpenShellProvisioner(LocalProvisioner):
             if entrusting is not None:
                 await entrusting
         self.cwd = self._loaded.workdir
-        if self.transport == "ipc":
-            await self._listening()
+        await self._listening()
         if self._claim is not None:
             # The process may end without anybody's cleaning up.
             self._claim.follow()
@@ -381,8 +384,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 options = {name: kwargs[name] for name in kwargs if name not in _OWN}
                 info = await self._start_launcher(channel, planned.launcher_environment, **options)
                 await self._carry_out(planned, channel)
-            if self.transport == "ipc":
-                await self._listening()
+            await self._listening()
         except BaseException as second:
             self.log.error("OpenShell: nor could the kernel that would tell so be started: %s", second)  # noqa: TRY400 - its trace tells no more
             await self._stop()
@@ -453,7 +455,7 @@ class OpenShellProvisioner(LocalProvisioner):
 
     async def _listening(self) -> None:
         """Wait until the kernel has made its sockets: a client that connects earlier loses ZMQ's reconnect interval."""
-        paths = [f"{self._manager.ip}-{port}" for port in self._manager.ports]
+        paths = [f"{self._manager.ip}-{port}" for port in self._manager.ports] if self.transport == "ipc" else []
         deadline = asyncio.get_running_loop().time() + _SOCKET_SECONDS
         while asyncio.get_running_loop().time() < deadline and not all(map(os.path.exists, paths)):
             if await self.poll() is not None:
@@ -461,6 +463,8 @@ class OpenShellProvisioner(LocalProvisioner):
                     f"the kernel died before it listened{self._how_it_ended()}; the server's log has its last words"
                 )
             await asyncio.sleep(_POLL_SECONDS)
+        if self._has_new_key:
+            keys.tell_watch(self._manager, cast("str", self.kernel_id))
 
     def _how_it_ended(self) -> str:
         status = self.process.poll() if self.process else None

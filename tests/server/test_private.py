@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from openshell_kernel.errors import LaunchError
 from openshell_kernel.server.private import PrivateFolder, private_folders, remove_abandoned
 
 
@@ -132,8 +133,44 @@ def test_another_process_can_keep_a_folder_from_being_taken_for_abandoned(folder
     assert not folder.path.exists()
 
 
+def inodes(folder):
+    return {path.stat().st_ino for path in (folder.sockets, folder.temporary, folder.runtime)}
+
+
+def test_what_an_earlier_kernel_was_given_is_replaced_and_gone(folder):
+    (folder.temporary / "left").write_text("by a kernel")
+    held = os.open(folder.temporary, os.O_RDONLY)
+    before = inodes(folder)
+    folder.renew()
+    assert not before & inodes(folder)
+    assert list(folder.temporary.iterdir()) == os.listdir(held) == []
+    assert sorted(path.name for path in folder.path.iterdir()) == ["ipc", "run", "tmp"]
+    with pytest.raises(FileNotFoundError):
+        os.open("new", os.O_WRONLY | os.O_CREAT, dir_fd=held)
+    os.close(held)
+
+
+def test_a_home_in_it_is_replaced_and_keeps_what_is_in_it(folder):
+    home = folder.path / "home"
+    (home / ".local" / "lib").mkdir(parents=True)
+    (home / ".bash_history").symlink_to("/etc/passwd")
+    before = home.stat().st_ino
+    folder.renew()
+    assert home.stat().st_ino != before
+    assert sorted(path.name for path in home.iterdir()) == [".bash_history", ".local"]
+    assert (home / ".local" / "lib").is_dir()
+
+
 def test_modes_that_a_notebook_has_changed_are_mended(folder):
-    for path in (folder.temporary, folder.sockets, folder.path):
+    (folder.path / "home").mkdir()
+    for path in (folder.temporary, folder.sockets, folder.path / "home", folder.path):
         path.chmod(0)
-    folder.mend()
-    assert stat.S_IMODE(folder.path.stat().st_mode) == stat.S_IMODE(folder.temporary.stat().st_mode) == 0o700
+    folder.renew()
+    for path in (folder.path, folder.temporary, folder.sockets, folder.path / "home"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_is_gone_is_refused_with_the_remedy(folder):
+    folder.remove()
+    with pytest.raises(LaunchError, match="shut the kernel down and start it again"):
+        folder.renew()
