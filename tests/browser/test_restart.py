@@ -1,0 +1,81 @@
+"""A notebook goes on working after its kernel was restarted or has crashed, with a key that nobody knows from before."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from playwright.sync_api import expect
+from support.kernels import eventually
+
+from browser import lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from browser.server import Server
+
+OPENSHELL = "OpenShell GPU"
+
+
+def connection(jupyterlab: Server) -> dict[str, Any]:
+    """Return what the only kernel's connection file says."""
+    (path,) = (jupyterlab.home / "runtime").glob("kernel-*.json")
+    return dict(json.loads(path.read_text()))
+
+
+def state(jupyterlab: Server) -> str:
+    (kernel,) = jupyterlab.request("GET", "api/kernels")
+    return str(kernel["execution_state"])
+
+
+def restart(page: Page) -> None:
+    """Restart the visible notebook's kernel as a person does: type 0 twice, and confirm."""
+    page.locator(".jp-Notebook:visible .jp-CodeCell").last.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("0")
+    page.keyboard.press("0")
+    page.locator(".jp-Dialog-button.jp-mod-warn").click()
+
+
+def answers(info: dict[str, Any]) -> bool:
+    """Whether the kernel runs what is sent with this connection's key."""
+    client = BlockingKernelClient()
+    client.load_connection_info(info)
+    client.start_channels()
+    try:
+        client.kernel_info()
+        client.get_shell_msg(timeout=3)
+    except queue.Empty:
+        return False
+    finally:
+        client.stop_channels()
+    return True
+
+
+@pytest.mark.parametrize("how", ["restarted", "crashed"])
+def test_a_notebook_goes_on_with_a_new_key(page: Page, jupyterlab: Server, how: str) -> None:
+    lab.open_notebook(page, OPENSHELL)
+    assert lab.run_cell(page, "x = 1; x").text == "1"
+    before = connection(jupyterlab)
+    assert answers(before)
+    if how == "restarted":
+        restart(page)
+    else:
+        lab.write_cell(page, "import os; os._exit(1)")
+        page.keyboard.press("Shift+Enter")
+        page.locator(".jp-Dialog-button").click()
+    eventually(lambda: connection(jupyterlab)["key"] != before["key"], "a new key")
+    # After a crash the status bar says "Starting" until a cell is run, as with any kernel.
+    expect(page.locator("#jp-main-statusbar")).to_contain_text(re.compile(r"Idle|Starting"))
+    assert lab.run_cell(page, "'x' in globals()").text == "False"
+    # Jupyter's server sees what the kernel does, as it must to end those that idle.
+    eventually(lambda: state(jupyterlab) == "idle", "an idle kernel")
+    after = connection(jupyterlab)
+    assert {**before, "key": after["key"]} == after
+    assert answers(after)
+    assert not answers(before)
