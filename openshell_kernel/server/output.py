@@ -11,12 +11,15 @@ import contextlib
 import os
 import select
 import threading
+import time
 
 _PIECE = 1 << 16
 _STDERR = 2
 _LONGEST_LINE = 1 << 13
 _LONGEST_WRITE = 4096  # bytes; PIPE_BUF of pipe(7): what is written at once is not mixed with what others write
 _LONGEST_PART = (_LONGEST_WRITE - 64) // 3
+_CLOSE_SECONDS = 1.0
+_IDLE_PER_WORK = 3  # so that copying takes a quarter of one core at most
 _SHORT = 8  # characters of a kernel's id tell it from the others
 
 
@@ -28,16 +31,65 @@ def harmless(line: bytes, *, kernel_id: str) -> str:
     return f"[kernel {kernel_id[:_SHORT]}] {''.join(kept)}\n"
 
 
+class Relay:
+    """Copies a kernel's output to a log, line by line: each marked, and a long one in marked pieces."""
+
+    def __init__(self, target: int, *, kernel_id: str) -> None:
+        self._target = target
+        self._kernel_id = kernel_id
+        self._unfinished = b""
+
+    def copy(self, source: int) -> bool:
+        """Copy the lines that end in what can be read now; return whether there may be more one day.
+
+        The source must not block: whoever has the other end of a pipe can take out what was in it.
+        """
+        try:
+            piece = os.read(source, _PIECE)
+        except BlockingIOError:
+            return True
+        *lines, self._unfinished = (self._unfinished + piece).split(b"\n")
+        if len(self._unfinished) > _LONGEST_LINE:
+            lines, self._unfinished = [*lines, self._unfinished], b""
+        self._write(lines)
+        return bool(piece)
+
+    def finish(self) -> None:
+        """Copy a last line without an end."""
+        if self._unfinished:
+            self._write([self._unfinished])
+            self._unfinished = b""
+
+    def _write(self, lines: list[bytes]) -> None:
+        together = b""
+        for line in lines:
+            # Each byte that is no text becomes a character of three.
+            for start in range(0, max(len(line), 1), _LONGEST_PART):
+                text = harmless(line[start : start + _LONGEST_PART], kernel_id=self._kernel_id).encode()
+                if len(together) + len(text) > _LONGEST_WRITE:
+                    self._put(together)
+                    together = b""
+                together += text
+        self._put(together)
+
+    def _put(self, text: bytes) -> None:
+        # A log that cannot be written must not end the kernel.
+        with contextlib.suppress(OSError):
+            while text:
+                text = text[os.write(self._target, text) :]
+
+
 class Output:
     """A pipe for one kernel's output and the thread that copies it; `close` ends both, whoever still holds the pipe.
 
-    Copied are whole lines; a last one without an end comes when the pipe is closed, and a long one in marked pieces.
+    A last line without an end comes when the pipe is closed.
     """
 
     def __init__(self, target: int = _STDERR, *, kernel_id: str) -> None:
         self.writing_end = -1
         self._kernel_id = kernel_id
         self._reading_end, self.writing_end = os.pipe()
+        os.set_blocking(self._reading_end, False)
         self._stopped, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._copy, args=(target,), name="openshell-output", daemon=True)
         self._thread.start()
@@ -49,7 +101,10 @@ class Output:
             self.writing_end = -1
 
     def close(self) -> None:
-        """Copy what is left and end. May be called more than once."""
+        """Copy what is left and end. May be called more than once.
+
+        It does not wait for a log that takes nothing, such as a terminal that was stopped: the thread ends by itself.
+        """
         self.started()
         if self._stop >= 0:
             # Closing alone would not be seen where a forked process holds this end too.
@@ -57,37 +112,26 @@ class Output:
                 os.write(self._stop, b"x")
             os.close(self._stop)
             self._stop = -1
-            self._thread.join()
+            self._thread.join(_CLOSE_SECONDS)
 
     def _copy(self, target: int) -> None:
         poll = select.poll()
         poll.register(self._reading_end, select.POLLIN)
         poll.register(self._stopped, select.POLLIN)
-        unfinished = b""
+        relay = Relay(target, kernel_id=self._kernel_id)
         try:
-            while True:
+            stopped = False
+            while not stopped:
                 ready = dict(poll.poll())
-                if self._reading_end in ready:
-                    piece = os.read(self._reading_end, _PIECE)
-                    if not piece:
-                        return
-                    *lines, unfinished = (unfinished + piece).split(b"\n")
-                    if len(unfinished) > _LONGEST_LINE:
-                        lines, unfinished = [*lines, unfinished], b""
-                    self._write(target, lines)
-                if self._stopped in ready:
-                    # A pipe holds no more than that piece, but for a program that goes on writing.
+                # Looked at first: a pipe holds no more than one piece, but for a program that goes on writing.
+                stopped = self._stopped in ready
+                began = time.thread_time()
+                if self._reading_end in ready and not relay.copy(self._reading_end):
                     return
+                # A kernel that writes without end must not slow down the server, in whose process this runs.
+                if not stopped:
+                    time.sleep(_IDLE_PER_WORK * (time.thread_time() - began))
         finally:
-            self._write(target, [unfinished] if unfinished else [])
+            relay.finish()
             os.close(self._reading_end)
             os.close(self._stopped)
-
-    def _write(self, target: int, lines: list[bytes]) -> None:
-        for line in lines:
-            # Each byte that is no text becomes a character of three.
-            for start in range(0, max(len(line), 1), _LONGEST_PART):
-                text = harmless(line[start : start + _LONGEST_PART], kernel_id=self._kernel_id)
-                # A log that cannot be written must not end the kernel.
-                with contextlib.suppress(OSError):
-                    os.write(target, text.encode())

@@ -65,7 +65,7 @@ def _start(argv: list[str]) -> NoReturn:
     loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
     trusted = trusted_environment(loaded)
     logs = client_logs()
-    _detach_from_files(trusted)
+    _detach(trusted)
     private = PrivateFolder()
     hearing, speaking = os.pipe()
     ending = Ending(os.pidfd_open(os.getpid()), hearing)
@@ -186,33 +186,34 @@ def _check_transport(connection: _Connection) -> None:
         )
 
 
-def _detach_from_files(environment: dict[str, str]) -> None:
-    """Put a pipe in the place of each file that the client gave as stdout or stderr, and nothing in that of stdin.
+def _detach(environment: dict[str, str]) -> None:
+    """Put a pipe in the place of what the client gave as stdout and stderr, and nothing in that of a file as stdin.
 
-    A kernel that inherited the client's own descriptors could rewrite the file behind them, or read on in it.
+    A kernel that inherited the client's own descriptors could rewrite the file behind them, read what others write
+    into the same pipe, or steer the terminal.
     """
     pipes: dict[tuple[int, int], int] = {}
-    for fd in filter(_is_file, (1, 2)):
+    for fd in filter(_is_shared, (1, 2)):
         status = os.fstat(fd)
         file = (status.st_dev, status.st_ino)
         if file not in pipes:
             reading, pipes[file] = os.pipe()
-            _leave(
-                [sys.executable, "-I", "-m", "openshell_kernel.server.copier"], environment, streams={0: reading, 1: fd}
-            )
+            copier = [sys.executable, "-I", "-m", "openshell_kernel.server.copier", str(os.getpid())]
+            _leave(copier, environment, streams={0: reading, 1: fd})
             os.close(reading)
         os.dup2(pipes[file], fd)
     for fd in pipes.values():
         os.close(fd)
-    if _is_file(0):
+    if _is_shared(0) and stat.S_ISREG(os.fstat(0).st_mode):
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
 
 
-def _is_file(fd: int) -> bool:
+def _is_shared(fd: int) -> bool:
+    """Return whether others read or write what is behind a descriptor, as they do not behind /dev/null."""
     try:
-        return stat.S_ISREG(os.fstat(fd).st_mode)
+        return not stat.S_ISCHR(os.fstat(fd).st_mode) or os.isatty(fd)
     except OSError:
         return False  # closed
 

@@ -112,6 +112,7 @@ _SETTING_CORE = (_equal(0, 0), _int(1, resource.RLIMIT_CORE), _not_equal(2, 0))
 _PRETEND = 0  # the call does nothing and succeeds
 _PR_SET_SECCOMP = 22
 _NETLINK_ROUTE = 0
+_F_SETLEASE, _F_SETDELEG = 1024, 1040  # linux/fcntl.h; the second since Linux 6.19
 _SOCKET_TYPE = 0xF  # the flags lie above
 _NEITHER_READ_NOR_WRITE = 3  # the fourth access mode of open(2), "for special drivers"
 _OPENS = (("open", 1), ("openat", 2))  # and their flags; openat2 is refused as a whole
@@ -281,6 +282,11 @@ GROUPS = (
         name="files by handle and watches on whole file systems",
         reason="they pass by the folders in which files lie",
         refusals=_always("name_to_handle_at", "open_by_handle_at", "fanotify_init", "fanotify_mark", "lookup_dcookie"),
+    ),
+    Group(
+        name="leases on files and folders",
+        reason="who opens one that is leased, as Jupyter does to save a notebook, stands still until it is given back",
+        refusals=tuple(Refusal(call="fcntl", when=(_int(1, command),)) for command in (_F_SETLEASE, _F_SETDELEG)),
     ),
     Group(
         name="set-user-id programs and device nodes",

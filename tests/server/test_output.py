@@ -1,9 +1,12 @@
 """A kernel's output is copied to the server's log, without what would steer a terminal, and the copying always ends."""
 
+import contextlib
 import fcntl
 import os
 import select
 import subprocess
+import threading
+import time
 
 import pytest
 from support import kernels
@@ -99,3 +102,42 @@ def test_in_a_pipe_each_line_is_written_at_once(tmp_path):
         pieces = stream.read().splitlines(keepends=True)
     assert max(map(len, pieces)) <= select.PIPE_BUF
     assert all(piece.startswith(MARK.encode()) and piece.endswith(b"\n") for piece in pieces)
+
+
+def steal(pipe, ended):
+    """Put something into a pipe and take it out again; the kernel can open its end for reading too."""
+    thief = os.open(f"/proc/self/fd/{pipe}", os.O_RDONLY | os.O_NONBLOCK)
+    while not ended.is_set():
+        with contextlib.suppress(BlockingIOError):
+            os.write(pipe, b"x")
+            os.read(thief, 1 << 16)
+    os.close(thief)
+    os.close(pipe)
+
+
+def test_it_ends_although_what_was_to_be_read_is_gone_now_and_then(tmp_path):
+    with open(tmp_path / "log", "wb") as log:
+        for _ in range(50):
+            output, ended = Output(log.fileno(), kernel_id=KERNEL), threading.Event()
+            stealing = threading.Thread(target=steal, args=(os.dup(output.writing_end), ended))
+            stealing.start()
+            time.sleep(0.002)
+            output.close()
+            ended.set()
+            stealing.join()
+
+
+def test_closing_does_not_wait_for_a_log_that_takes_nothing():
+    reading, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, bytes(1 << 12))
+    os.set_blocking(full, True)
+    output = Output(full, kernel_id=KERNEL)
+    os.write(output.writing_end, b"x\n")
+    kernels.eventually(lambda: any(t.name == "openshell-output" for t in threading.enumerate()), "the thread")
+    output.close()
+    with open(reading, "rb") as taking:
+        os.close(full)
+        kernels.eventually(lambda: b"] x\n" in taking.read1(1 << 20), "what was left")
