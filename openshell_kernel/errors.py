@@ -4,9 +4,17 @@ Every message says what is wrong, where, and what to do. It is shown to users as
 by nbconvert, on a terminal.
 """
 
+from openshell_kernel.text import printable
+
 
 class OpenShellError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    Its message is made printable: the names in it may have been chosen by a notebook, and terminals obey some.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, keep="\n"))
 
 
 class PolicyError(OpenShellError):

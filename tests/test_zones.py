@@ -23,14 +23,16 @@ NAME = "openshell_kernel"
 # What each zone may import of this package.
 ZONES = {
     "": (),
-    "errors": (),
-    "policy": ("errors", "policy"),
-    "gpu": ("errors", "gpu"),
-    "sandbox": ("errors", "sandbox"),
-    "kernel": ("errors", "kernel", "policy.effective", "policy.explain"),
-    "server": ("errors", "server", "policy", "gpu", "sandbox.abi", "sandbox.plan", "sandbox.ways"),
+    "text": (),
+    "errors": ("text",),
+    "policy": ("errors", "text", "policy"),
+    "gpu": ("errors", "text", "gpu"),
+    "sandbox": ("errors", "text", "sandbox"),
+    "kernel": ("errors", "text", "kernel", "policy.effective", "policy.explain"),
+    "server": ("errors", "text", "server", "policy", "gpu", "sandbox.abi", "sandbox.plan", "sandbox.ways"),
     "cli": (
         "errors",
+        "text",
         "cli",
         "policy",
         *(f"server.{name}" for name in ("confined_only", "gpu_check", "gpu_table", "kernelspecs", "places")),
@@ -39,6 +41,7 @@ ZONES = {
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {
     "": (),
+    "text": (),
     "errors": (),
     "policy": ("pydantic", "pydantic_core", "ruamel", "typing_extensions"),
     "gpu": ("pynvml",),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from openshell_kernel.text import printable
+
 
 def complain(error: object) -> None:
     """Tell what went wrong, on stderr."""
-    sys.stderr.write(f"jupyter openshell: {printable(str(error))}\n")
+    sys.stderr.write(f"jupyter openshell: {in_a_line(str(error))}\n")
 
 
 def say(text: str) -> None:
     """Print one line."""
-    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.write(f"{in_a_line(text)}\n")
 
 
 def say_lines(text: str) -> None:
@@ -21,6 +23,6 @@ def say_lines(text: str) -> None:
         say(line)
 
 
-def printable(text: str) -> str:
+def in_a_line(text: str) -> str:
     """Return one line that cannot rewrite what stands on a terminal; names of files and policies are not ours."""
-    return "".join(c if c.isprintable() else " " if c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return printable(text.replace("\n", " "))

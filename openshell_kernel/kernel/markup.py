@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from openshell_kernel.policy.explain import printable
+from openshell_kernel.text import printable
 
 
 class Html(str):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from openshell_kernel.kernel import gpus
 from openshell_kernel.kernel.view import DISCLAIMER, Fold, Remark, Row, Section, View, build, label
 from openshell_kernel.policy.effective import Access
-from openshell_kernel.policy.explain import Remedy, Verdict, printable
+from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from openshell_kernel.kernel.gpu_check import Step
     from openshell_kernel.kernel.snapshot import Snapshot
     from openshell_kernel.policy.effective import Holder
+    from openshell_kernel.policy.explain import Remedy, Verdict
 
 _WIDTH = 100
 _PATH_COLUMN = 36

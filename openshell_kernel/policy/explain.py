@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from openshell_kernel.policy.effective import Access, EffectivePolicy, Origin, Rule
+from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,15 +254,6 @@ def _notes(
         if not allowed and action is Action.WRITE and (judged == conflict.path or _beneath(judged, conflict.path))
     ]
     return notes
-
-
-def printable(text: str) -> str:
-    """Return the text with everything escaped that is not a visible character or a space.
-
-    Paths are chosen by whoever can create files: they may hold newlines, terminal escapes, marks that reverse
-    the direction of writing, or bytes that are not UTF-8.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def yaml_scalar(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.effective import Family, GpuSelection
-from openshell_kernel.policy.explain import printable
+from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -14,7 +14,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from openshell_kernel.policy.explain import printable
+from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

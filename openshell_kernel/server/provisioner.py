@@ -23,7 +23,7 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import arguments, gpus, keys
+from openshell_kernel.server import arguments, gpus, keys, log_lines
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.channel import Channel
 from openshell_kernel.server.ending import holding, of_child
@@ -160,6 +160,7 @@ class OpenShellProvisioner(LocalProvisioner):
         except (ConfigurationError, TraitError) as error:
             forget_failed_start(kwargs.get("parent"), kwargs.get("kernel_id"))
             raise answer(ConfigurationError(f"{place}: {error}")) from None
+        log_lines.protect(self.log)
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
         self._private: PrivateFolder | None = None

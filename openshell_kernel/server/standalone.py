@@ -23,7 +23,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from openshell_kernel.errors import ConfigurationError, OpenShellError
-from openshell_kernel.policy.explain import printable
 from openshell_kernel.server import gateway, gpus, interpreter
 from openshell_kernel.server.claims import janitor_command
 from openshell_kernel.server.ending import Ending
@@ -33,12 +32,16 @@ from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, t
 from openshell_kernel.server.private import PrivateFolder
 from openshell_kernel.server.provisioner import OpenShellProvisioner
 from openshell_kernel.server.refusal_plan import first_refusal_plan
+from openshell_kernel.text import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
 _KERNELSPEC = "share/jupyter/kernels/openshell-gpu"
+_pipes: set[tuple[int, int]] = set()
+"""Those that were put in the place of something else already."""
+
 _USAGE = "usage: launcher [--kernelspec FOLDER] -f CONNECTION_FILE [ipykernel options]"
 
 
@@ -50,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         if not isinstance(error, OpenShellError):
             traceback.print_exc()
         reason = str(error) or repr(error)
-        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{_lines(reason)}\n")
+        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\\n{printable_lines(reason)}\\n")
         _refuse(list(argv), reason)
     return 1
 
@@ -96,7 +99,7 @@ def _start(argv: list[str]) -> NoReturn:
         ending.nodes = gpus.nodes(planned.effective.selection)
         _leave_janitor(ending, planned.claim.path, trusted, keep=planned.claim.descriptor())
     for notice in planned.effective.notices:
-        sys.stderr.write(f"OpenShell: {_lines(notice)}\n")
+        sys.stderr.write(f"OpenShell: {printable_lines(notice)}\n")
     become_launcher(planned.plan, trusted, ending=speaking)
 
 
@@ -109,15 +112,12 @@ def _refuse(argv: list[str], reason: str) -> None:
         plan = first_refusal_plan(
             environment, reason=reason, connection_file=connection.path, sockets=connection.sockets
         )
-        _detach_from_files(environment)
+        _detach(environment)
         become_launcher(plan, environment)
     except Exception as error:  # noqa: BLE001 - there is nobody left to tell
-        sys.stderr.write(f"OpenShell GPU: nor could the kernel that would tell so be started.\n{_lines(str(error))}\n")
-
-
-def _lines(text: str) -> str:
-    """Return what was said of files and policies so that it cannot rewrite a terminal or feign another message."""
-    return "\n".join(map(printable, text.split("\n")))
+        sys.stderr.write(
+            f"OpenShell GPU: nor could the kernel that would tell so be started.\n{printable_lines(str(error))}\n"
+        )
 
 
 def _tell(text: str) -> None:
@@ -194,10 +194,10 @@ def _detach(environment: dict[str, str]) -> None:
     """
     pipes: dict[tuple[int, int], int] = {}
     for fd in filter(_is_shared, (1, 2)):
-        status = os.fstat(fd)
-        file = (status.st_dev, status.st_ino)
+        file = _identity(fd)
         if file not in pipes:
             reading, pipes[file] = os.pipe()
+            _pipes.add(_identity(pipes[file]))
             copier = [sys.executable, "-I", "-m", "openshell_kernel.server.copier", str(os.getpid())]
             _leave(copier, environment, streams={0: reading, 1: fd})
             os.close(reading)
@@ -213,9 +213,14 @@ def _detach(environment: dict[str, str]) -> None:
 def _is_shared(fd: int) -> bool:
     """Return whether others read or write what is behind a descriptor, as they do not behind /dev/null."""
     try:
-        return not stat.S_ISCHR(os.fstat(fd).st_mode) or os.isatty(fd)
+        return _identity(fd) not in _pipes and (not stat.S_ISCHR(os.fstat(fd).st_mode) or os.isatty(fd))
     except OSError:
         return False  # closed
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _leave_janitor(ending: Ending, path: str, environment: dict[str, str], *, keep: int) -> None:
