@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy import loading, sources
+from openshell_kernel.policy import loading, modes, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -167,6 +167,7 @@ class Store:
         Raises:
             PolicyError: the store is damaged, or others than its owner may have written it.
         """
+        self._mend()
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -178,7 +179,7 @@ class Store:
             if not stat.S_ISREG(status.st_mode):
                 raise self._damaged("is not a regular file")
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_MAY_WRITE:
-                raise self._damaged("may be written by others")
+                raise self._damaged(f"belongs to user {status.st_uid}, and others may have written it")
             text = stream.read(_MAX_STORE_BYTES + 1)
         return self._decoded(text)
 
@@ -221,10 +222,15 @@ class Store:
             raise self._damaged("names a path twice")
         return tuple(Trusted(**entry) for entry in entries)
 
+    def _mend(self) -> None:
+        for path in (os.path.dirname(self.path), self.path):
+            modes.mend(path, private=True)
+
     def _damaged(self, what: str) -> PolicyError:
         return PolicyError(
-            f"{self.path}: the record of trusted policies {what}; look at it, then remove it and trust again: "
-            f"{COMMAND} FILE"
+            f"{self.path}: the record of trusted policies {what}; put back a copy of it that you know to be yours. "
+            f"Without one, read each policy that lies near your notebooks before you move the record away: until they "
+            f"are trusted again ({COMMAND} FILE), nothing notices that a notebook has removed one"
         )
 
     @contextlib.contextmanager
@@ -235,9 +241,13 @@ class Store:
             os.makedirs(os.path.dirname(folder), exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
+            self._mend()
             status = os.stat(folder)
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_MAY_WRITE:
-                raise PolicyError(f"{folder}: others may write this folder, where trust is kept; chmod 700 it")
+                raise PolicyError(
+                    f"{folder}: it belongs to user {status.st_uid}, and others may write in it, where trust is kept; "
+                    "move it away, or set XDG_DATA_HOME to a folder of yours"
+                )
             lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -248,7 +248,7 @@ class Registry:
                         )
                     time.sleep(_POLL_SECONDS)
                 # Whoever cleans up old files may have removed it meanwhile, and others lock a new one.
-                if _is_same(fd, self.lock):
+                if _is_same(fd, self.lock) or stat.S_ISDIR(os.fstat(fd).st_mode):
                     yield
                     return
             finally:
@@ -404,18 +404,24 @@ def _is_locked(fd: int) -> bool:
 
 
 def _open_lock(path: str) -> int:
-    """Open the lock file, which any user may have made. Never with O_CREAT where it is there: fs.protected_regular."""
+    """Open the lock file, which any user may have made. Never with O_CREAT where it is there: fs.protected_regular.
+
+    Where whoever made it keeps it closed, as a notebook of that user can, or something else stands there, the folder
+    itself is locked: its mode is nobody's to change but that of whom it belongs to.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        _mend_lock(path)
-        with contextlib.suppress(FileExistsError):
-            try:
-                return os.open(path, flags)
-            except FileNotFoundError:
-                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-                os.fchmod(fd, 0o644)
-                return fd
-        return os.open(path, flags)
+        with contextlib.suppress(OSError):
+            _mend_lock(path)
+            with contextlib.suppress(FileExistsError):
+                try:
+                    return os.open(path, flags)
+                except FileNotFoundError:
+                    fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+                    os.fchmod(fd, 0o644)
+                    return fd
+            return os.open(path, flags)
+        return os.open(os.path.dirname(path), flags | os.O_DIRECTORY)
     except OSError as error:
         raise LaunchError(
             f"{path}: the lock under which GPUs are chosen cannot be opened: {error.strerror}; correct the folder, or "

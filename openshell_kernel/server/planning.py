@@ -17,7 +17,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import discovery
-from openshell_kernel.policy import loading, sources, trust, unenforced
+from openshell_kernel.policy import loading, modes, sources, trust, unenforced
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.sandbox.abi import known_abi
@@ -97,6 +97,9 @@ def load_policy(operator: Operator, *, folder: str, root: str | None) -> LoadedP
     linked = places.refuse_link(folder, workdir, root=root, home=home)
     if linked:
         nearby += _nearby_by_name(folder, root=root, home=home)
+    modes.mend(sources.shared(os.environ)[0].path)
+    for folder_of_ours in (jupyter_runtime_dir(), str(homes())):
+        modes.mend(folder_of_ours, private=True)
     source = sources.find(
         configured=operator.policy, environ=os.environ, nearby=nearby, required=operator.require_policy
     )

@@ -433,3 +433,25 @@ def test_the_record_holds_nothing_but_what_is_shown(registry):
     with open(holding.path) as stream:
         assert json.load(stream).keys() == {"uuids", "pid", "since"}
     holding.release()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root opens what has any mode")
+@pytest.mark.parametrize("kind", ["closed by its owner", "a folder", "a link"])
+def test_a_lock_that_cannot_be_opened_hinders_nobody_and_one_at_a_time_chooses(registry, folder, kind):
+    if kind == "a folder":
+        os.mkdir(registry.lock, 0)
+    elif kind == "a link":
+        os.symlink("/nowhere", registry.lock)
+    else:
+        with open(registry.lock, "w") as stream:
+            os.fchown(stream.fileno(), 54322, 54322)
+        os.chmod(registry.lock, 0)
+    with holding_as_another_user(folder) as process:
+        assert process.stdout.readline() == "held\n"
+        assert held(registry) == ["GPU-a"]
+        process.kill()
+    other = os.open(folder, os.O_RDONLY)
+    if kind == "a link":
+        with registry.locked(), pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
