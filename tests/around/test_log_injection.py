@@ -30,7 +30,7 @@ def test_a_folders_name_in_the_log_of_jupyters_server(tmp_path, landlock_abi):
         kernel = {"name": "openshell-gpu"}
         session = {"path": f"{EVIL}/a.ipynb", "name": "", "type": "notebook", "kernel": kernel}
         jupyter.request("POST", "api/sessions", session)
-        (folder / "openshell-policy.yaml").write_text("version: 1\n")
+        (folder / "openshell-policy.yaml").symlink_to("elsewhere.yaml")
         for path in ("b.ipynb", "c.ipynb"):
             with pytest.raises(urllib.error.HTTPError):
                 jupyter.request("POST", "api/sessions", {**session, "path": f"{EVIL}/{path}"})
@@ -42,7 +42,7 @@ def test_a_folders_name_in_the_log_of_jupyters_server(tmp_path, landlock_abi):
 
 
 def test_in_the_words_of_a_refusal(evil):
-    (evil / "openshell-policy.yaml").write_text("version: 1\n")
+    (evil / "openshell-policy.yaml").symlink_to("elsewhere.yaml")
     done = subprocess.run(
         [f"{sys.prefix}/bin/jupyter", "run", "--kernel=openshell-gpu", "/dev/null"],
         cwd=evil,

@@ -11,7 +11,7 @@ import time
 import pytest
 from support import kernels
 
-from openshell_kernel.server.output import Output
+from openshell_kernel.server.output import Output, Relay
 
 KERNEL = "4d1c2f3a-5b6c-7d8e-9f00-112233445566"
 MARK = "[kernel 4d1c2f3a] "
@@ -102,6 +102,21 @@ def test_in_a_pipe_each_line_is_written_at_once(tmp_path):
         pieces = stream.read().splitlines(keepends=True)
     assert max(map(len, pieces)) <= select.PIPE_BUF
     assert all(piece.startswith(MARK.encode()) and piece.endswith(b"\n") for piece in pieces)
+
+
+def test_a_pipe_that_is_empty_after_all_is_no_end(tmp_path):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with open(tmp_path / "log", "wb") as log:
+        relay = Relay(log.fileno(), kernel_id=KERNEL)
+        assert relay.copy(reading)
+        os.write(writing, b"one\ntw")
+        assert relay.copy(reading)
+        os.close(writing)
+        assert not relay.copy(reading)
+        relay.finish()
+    os.close(reading)
+    assert (tmp_path / "log").read_text() == f"{MARK}one\n{MARK}tw\n"
 
 
 def steal(pipe, ended):
