@@ -59,7 +59,15 @@ ALWAYS = (
     ),
     Unenforced(
         what="processes that outlive the kernel",
-        why="a program that leaves the kernel's session goes on when the kernel ends, confined as it was",
+        why="where 'Nothing stays behind' is not active (Linux before 6.12), or the process that sees to it was killed "
+        "(for want of memory, for example), a program that leaves the kernel's session goes on when the kernel ends, "
+        "confined as it was",
+    ),
+    Unenforced(
+        what="who knew the kernel's keys before a restart",
+        why="the keys of encryption stay, as Jupyter's open connections cannot change them: another kernel that was "
+        "told them can overhear this one; and where a program has a client of its own, as papermill and jupyter "
+        "console have, the key stays by which it may send code",
     ),
     Unenforced(
         what="priority, scheduling and System V shared memory of the same user's other programs",
@@ -74,7 +82,8 @@ ALWAYS = (
         why="what the notebook writes there may be run later by you, or by a program that you start there: .git/hooks, "
         ".envrc, conftest.py, other notebooks, and Python modules where you run Python itself, as in python -m "
         "papermill: use jupyter openshell papermill. An editor or a language server reads the folder's settings, which "
-        "may name programs",
+        "may name programs. And a pipe or an endless file in the place of one makes programs that open it, Jupyter's "
+        "server too, wait or run out of memory",
     ),
     Unenforced(
         what="exports to PDF",
