@@ -71,10 +71,10 @@ def become_launcher(plan: LaunchPlan, environment: Mapping[str, str], *, ending:
     discovery.end()
     fd = _in_memory(plan)
     command = [sys.executable, *LAUNCHER, "--plan-fd", str(fd)]
+    os.set_inheritable(fd, True)
     if ending is not None:
         command += ["--ending-fd", str(ending)]
-    for inherited in {fd, ending} - {None}:
-        os.set_inheritable(inherited, True)
+        os.set_inheritable(ending, True)
     os.execve(sys.executable, command, dict(environment))  # noqa: S606 - no shell is wanted
 
 

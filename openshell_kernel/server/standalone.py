@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         if not isinstance(error, OpenShellError):
             traceback.print_exc()
         reason = str(error) or repr(error)
-        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\\n{printable_lines(reason)}\\n")
+        sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{printable_lines(reason)}\n")
         _refuse(list(argv), reason)
     return 1
 
