@@ -70,7 +70,7 @@ def test_a_notebook_goes_on_with_a_new_key(page: Page, jupyterlab: Server, how: 
         page.keyboard.press("Shift+Enter")
         page.locator(".jp-Dialog-button").click()
     eventually(lambda: connection(jupyterlab)["key"] != before["key"], "a new key")
-    # After a crash the status bar says "Starting" until a cell is run, as with any kernel.
+    # After a crash the status bar can say "Starting" until a cell is run.
     expect(page.locator("#jp-main-statusbar")).to_contain_text(re.compile(r"Idle|Starting"))
     assert lab.run_cell(page, "'x' in globals()").text == "False"
     # Jupyter's server sees what the kernel does, as it must to end those that idle.
