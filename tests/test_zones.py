@@ -46,7 +46,7 @@ PROJECTS = {
     "policy": ("pydantic", "pydantic_core", "ruamel", "typing_extensions"),
     "gpu": ("pynvml",),
     "sandbox": ("landlock",),
-    "kernel": ("IPython", "ruamel"),
+    "kernel": ("IPython", "ipykernel", "ruamel"),
 }
 JUPYTER = ("IPython", "ipykernel", "jupyter_client", "jupyter_core", "jupyter_server", "traitlets", "zmq")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from openshell_kernel.errors import SnapshotError
-from openshell_kernel.kernel import memfd
+from openshell_kernel.kernel import memfd, start
 from openshell_kernel.kernel.completion import COMMANDS, GPU_OPTIONS, OPTIONS, complete
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ def load_ipython_extension(ip: Any) -> None:  # noqa: ANN401 - IPython has no ty
 
 def policy(line: str) -> None:
     """Show what this kernel may do, and why: `%policy` alone lists the commands."""
+    with start.installed_only():
+        _answer(line)
+
+
+def _answer(line: str) -> None:
     command, _, rest = line.strip().partition(" ")
     if command in ("", "help", "--help", "-h"):
         print(HELP, end="")  # noqa: T201

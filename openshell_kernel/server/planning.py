@@ -48,6 +48,10 @@ LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 _OWN_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _PATH = "PATH"
 _LISTED = frozenset({Origin.POLICY, Origin.PROMOTION})
+START = os.path.join(_OWN_PACKAGE, "kernel", "start.py")
+"""What IPython kernels are started by. The Python that reads it need not have this package."""
+_IPYKERNEL = ("ipykernel_launcher", "ipykernel")
+_LAST_OPTION = 5  # as far as Python's own options may reach in a kernelspec's command
 _EXTENSION = "--IPKernelApp.extra_extensions=openshell_kernel.kernel.magics"
 
 
@@ -175,8 +179,7 @@ async def make_plan(
         await in_thread(functools.partial(hand_over, private, uid=0, gid=0))
     jupyters = connection_file
     connection_file = lend_connection(jupyters, private, identity, encrypted=encrypted)
-    argv = [connection_file if word == jupyters else word for word in kernel_command(command)]
-    executable = _executable(argv[0], environment)
+    executable = _executable(command[0], environment)
     home = str(Path.home())
     # Both ask child processes, at the same time.
     asking = in_thread(_inspect, executable, {**trusted, "HOME": home})
@@ -215,14 +218,18 @@ async def make_plan(
             policy=loaded.policy.environment,
             operator=operator.environment,
         )
-        user_site = "" if identity else _user_site(python, environment)
+        packages = _user_site(python, environment)
+        user_site = packages if packages and not identity and os.path.isdir(packages) else ""
         problem = show_packages(own_home.path, user_site) if user_site else ""
+        words = kernel_command(command, None if packages is None else user_site)
+        argv = [connection_file if word == jupyters else word for word in words]
         locks = [registry.lock] if selection.hold else []
         protected = places.protected(pythons, own, home=home, locks=locks, logs=logs)
         kept = await environments.keep(loaded.policy, workdir, protected, trusted)
         needed = runtime(
             python,
             executable=executable,
+            script=START if START in argv else "",
             environment=composed,
             workdir=workdir,
             linked=loaded.linked,
@@ -366,27 +373,28 @@ def _proc(operator: Operator) -> str:
     return "allow" if operator.allow_root_proc else "protect"
 
 
-def kernel_command(command: Sequence[str]) -> list[str]:
+def kernel_command(command: Sequence[str], user_site: str | None = None) -> list[str]:
     """Return the command that runs inside the sandbox.
 
     The kernelspec's own command is the launcher, which becomes ipykernel; any other command runs as it is, so that
-    other kernelspecs can choose this provisioner too. IPython kernels load `%policy`.
+    other kernelspecs can choose this provisioner too. But `-m`, with which they name ipykernel, imports from the
+    notebook's folder: `kernel.start` does not. IPython kernels load `%policy`. `user_site` is the folder of the user's
+    own packages, empty where there is none, and None where Python does not import the user's packages at all.
     """
-    head, rest = list(command[:4]), list(command[4:])
-    if tuple(head[1:]) == LAUNCHER:
-        if rest[:1] == ["--kernelspec"]:
-            rest = rest[2:]
-        return [head[0], "-m", "ipykernel_launcher", *rest, _EXTENSION]
-    if "ipykernel_launcher" in command[:4]:
-        return [*command, _EXTENSION]
+    if tuple(command[1:4]) == LAUNCHER:
+        rest = command[6:] if command[4:5] == ["--kernelspec"] else command[4:]
+        command = [command[0], "-m", "ipykernel_launcher", *rest]
+    for place in range(1, min(len(command) - 1, _LAST_OPTION)):
+        flags, words, rest = command[1:place], command[place : place + 2], command[place + 2 :]
+        if words[0] == "-m" and words[1] in _IPYKERNEL:
+            packages = [] if user_site is None or {"-I", "-s"} & set(flags) else [f"--packages={user_site}"]
+            return [command[0], *flags, "-s", START, *packages, *rest, _EXTENSION]
     return list(command)
 
 
-def _user_site(python: Interpreter | None, environment: Mapping[str, str]) -> str:
-    """Return the folder of the user's own packages, if unconfined programs import them."""
-    if python is None or "PYTHONNOUSERSITE" in environment or not os.path.isdir(python.user_site):
-        return ""
-    return python.user_site
+def _user_site(python: Interpreter | None, environment: Mapping[str, str]) -> str | None:
+    """Return where the user's own packages would be, or None if unconfined programs do not import them."""
+    return None if python is None or "PYTHONNOUSERSITE" in environment else python.user_site or None
 
 
 def _executable(name: str, environment: dict[str, str]) -> str:

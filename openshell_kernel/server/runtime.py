@@ -34,6 +34,7 @@ def runtime(
     interpreter: Interpreter | None,
     *,
     executable: str,
+    script: str = "",
     environment: Composed,
     workdir: str,
     linked: str,
@@ -51,8 +52,9 @@ def runtime(
 ) -> Runtime:
     """Collect what the kernel needs.
 
-    `interpreter` is None when the kernel is not a Python; then only its executable is granted. `own_home` is the
-    kernel's private home, `home` the user's; `user_site` is empty where Python does not import the user's packages.
+    `interpreter` is None when the kernel is not a Python; then only its executable is granted. `script` is what it
+    runs, where that is ours. `own_home` is the kernel's private home, `home` the user's; `user_site` is empty where
+    Python does not import the user's packages.
     `linked` says which symbolic link leads to the working directory, if one does; `root` is the server's root folder.
     `records` are the folders that tell who holds which GPU; others own them and can put links in their places. `kept`
     is what stays as it is in the folders that the kernel may write.
@@ -74,6 +76,7 @@ def runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
             baseline.reading(executable, "the kernel's program", required=True),
+            *(_script(path) for path in (script,) if path and not any(places.holds(top, path) for top in prefixes)),
             *(baseline.reading(path, "the Python that runs the kernel") for path in prefixes),
             *(baseline.reading(path, reason) for path, reason in (*code.items(), *libraries.items())),
             *(baseline.data(path, reason) for path, reason in certificates.items()),
@@ -148,6 +151,11 @@ def _refuse_detour(path: str, real: str, tops: tuple[str, ...]) -> str:
             return _LINKED if places.refuse_link(path, real, root=top, home=top) else ""
     # What installers have written into Python's own settings often leads through links of its user's making.
     return _LINKED if tops and real != path and planted_link(path) else ""
+
+
+def _script(path: str) -> Need:
+    reason = "the program that starts IPython's kernel"
+    return baseline.Need(path=path, access=Access.READ_ONLY, rights=("read_file",), reason=reason, required=True)
 
 
 def _connection(connection_file: str, private: PrivateFolder) -> Need:
