@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import argparse
 
 DESCRIPTION = """\
-Start an OpenShell GPU kernel in this folder, as Jupyter would, and try in there what nvidia-smi does not prove: NVML,
-the device nodes, cuInit, and on each GPU a kernel that adds two vectors. For each failure it names what is likely to
-be missing."""
+Start an OpenShell GPU kernel with the policy of this folder's notebooks, in an empty folder, and try in there what
+nvidia-smi does not prove: NVML, the device nodes, cuInit, and on each GPU a kernel that adds two vectors. For each
+failure it names what is likely to be missing."""
 
 EPILOG = """\
 exit status:
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         say_lines(json.dumps(dataclasses.asdict(result), indent=2))
     else:
         say(f"policy: {result.policy}")
+        say(f"sandbox: {result.sandbox}")
         say(f"GPUs: {result.gpus}")
         for step in result.steps:
             detail = f": {step['detail']}" if step["detail"] else ""

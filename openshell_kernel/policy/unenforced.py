@@ -97,6 +97,12 @@ ALWAYS = (
         "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "
         "let papermill and nbconvert write to another folder",
     ),
+    Unenforced(
+        what="what earlier notebooks of the folder left",
+        why="a new kernel runs none of it by itself. But cells import modules beside the notebook and packages in its "
+        "private home, and programs that they start read the settings there: confined as they are, they can change "
+        "what %policy answers from then on. Believe it in a new kernel, before other cells",
+    ),
 )
 
 MPS = Unenforced(

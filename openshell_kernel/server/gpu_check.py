@@ -1,12 +1,16 @@
 """Whether CUDA works in a confined kernel, for scripts: start one as the server would and let it check its GPUs.
 
-Its home is a new one: what earlier notebooks of the folder left in theirs runs when a kernel starts, and could answer.
+The kernel is a new one with a new home, in an empty folder: what lies beside notebooks, or in the home of their
+kernels, has no way to answer in its place. Of the policy and the GPUs is told what this side planned and the launcher
+reported, not what the kernel says.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import os
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +18,31 @@ from jupyter_client.manager import KernelManager
 from jupyter_core.application import JupyterApp
 
 from openshell_kernel.errors import LaunchError, OpenShellError
+from openshell_kernel.server.kernelspecs import PROVISIONER
+from openshell_kernel.server.provisioner import OpenShellProvisioner
 
 if TYPE_CHECKING:
     from traitlets.config import Config
+
+    from openshell_kernel.policy.effective import EffectivePolicy
 
 _READY_SECONDS = 60.0
 # The check itself gives up after two minutes, and tells why.
 _CHECK_SECONDS = 180.0
 _CELL = "%policy gpus --check --json"
+_STEP = ("step", "ok", "detail", "hint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a kernel found out: its policy's source, the GPUs in a line, whether it was given any, and the steps."""
+    """What is known of a kernel, and what it found out.
+
+    `policy`, `sandbox` and `gpus` are a line each: the policy's source, what enforces it and which GPUs were given.
+    `given` tells whether any was, and `steps` are what the kernel tried.
+    """
 
     policy: str
+    sandbox: str
     gpus: str
     given: bool
     ok: bool
@@ -36,24 +50,64 @@ class Result:
 
 
 def check(*, kernel: str, folder: str, policy: str | None = None) -> Result:
-    """Start a kernel in a folder, let it check its GPUs, and end it.
+    """Start a kernel with the policy of a folder's notebooks, let it check its GPUs, and end it.
 
     `policy` replaces what the server's configuration names; what the kernelspec names counts all the same.
 
     Raises:
         OpenShellError: the kernel did not start; the message is the one that Jupyter's users see.
     """
-    try:
-        manager = KernelManager(kernel_name=kernel, config=_configuration(policy))
-        manager.start_kernel(cwd=folder)
-    except OpenShellError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever else a client of Jupyter meets there
-        raise LaunchError(f"the kernel {kernel!r} was not started: {error}; see `jupyter kernelspec list`") from None
-    try:
-        return _ask(manager)
-    finally:
-        manager.shutdown_kernel(now=True)
+    with tempfile.TemporaryDirectory() as empty:
+        # Who runs as another user has to get there.
+        os.chmod(empty, 0o755)  # noqa: S103 - it is empty
+        try:
+            manager = KernelManager(kernel_name=kernel, config=_configuration(policy))
+            _refuse_others(manager)
+            manager.start_kernel(cwd=empty, policy_folder=folder)
+        except OpenShellError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever else a client of Jupyter meets there
+            raise LaunchError(
+                f"the kernel {kernel!r} was not started: {error}; see `jupyter kernelspec list`"
+            ) from None
+        try:
+            return _result(manager)
+        finally:
+            manager.shutdown_kernel(now=True)
+
+
+def _refuse_others(manager: KernelManager) -> None:
+    metadata = manager.kernel_spec.metadata if manager.kernel_spec else {}
+    chosen = metadata.get("kernel_provisioner", {}).get("provisioner_name")
+    if chosen != PROVISIONER:
+        raise LaunchError(
+            f"the kernel {manager.kernel_name!r} has no policy: give --kernel the name of an OpenShell GPU kernel"
+        )
+
+
+def _result(manager: KernelManager) -> Result:
+    outcome = manager.provisioner.outcome if isinstance(manager.provisioner, OpenShellProvisioner) else None
+    if outcome is None:
+        raise LaunchError(f"the kernel {manager.kernel_name!r} was not started by OpenShell's provisioner")
+    effective, confinement = outcome
+    steps = _ask(manager) if effective.selection.granted else ()
+    return Result(
+        policy=effective.source,
+        sandbox=f"enforced, Landlock ABI {confinement['abi']}"
+        if confinement["enforced"]
+        else f"NOT ENFORCED: {confinement['reason']}",
+        gpus=_gpus(effective),
+        given=effective.selection.granted,
+        ok=bool(steps) and all(step["ok"] is True for step in steps),
+        steps=steps,
+    )
+
+
+def _gpus(effective: EffectivePolicy) -> str:
+    hardware, selection = effective.hardware, effective.selection
+    if not selection.granted:
+        return "none: the policy says request: none" if selection.request == "none" else f"none: {hardware.detail}"
+    return f"{', '.join(selection.devices) or 'all'} of {len(hardware.gpus)}: {hardware.detail}"
 
 
 def _configuration(policy: str | None) -> Config:
@@ -67,7 +121,8 @@ def _configuration(policy: str | None) -> Config:
     return config
 
 
-def _ask(manager: KernelManager) -> Result:
+def _ask(manager: KernelManager) -> tuple[dict[str, Any], ...]:
+    """Return the steps of the kernel's check."""
     printed: list[str] = []
     complained: list[str] = []
 
@@ -85,12 +140,11 @@ def _ask(manager: KernelManager) -> Result:
         if "{" not in text:
             complaint = " ".join("".join(complained).split())
             raise LaunchError(
-                f"the kernel printed no result{complaint and f', but {complaint!r}'}; see that --kernel names "
-                f"an OpenShell GPU kernel, or try {_CELL} in a notebook"
+                f"the kernel printed no result{complaint and f', but {complaint!r}'}; try {_CELL} in a notebook"
             )
         # What a driver library prints comes before.
-        data = json.loads(text[text.index("{") :])
-        return Result(**{**data, "steps": tuple(data["steps"])})
+        steps = json.loads(text[text.index("{") :])["steps"]
+        return tuple({name: step[name] for name in _STEP} for step in steps)
     except (RuntimeError, TimeoutError, ValueError, KeyError, TypeError) as error:
         raise LaunchError(f"the kernel gave no answer: {error}; try {_CELL} in a notebook") from None
     finally:

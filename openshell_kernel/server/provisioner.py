@@ -174,6 +174,7 @@ class OpenShellProvisioner(LocalProvisioner):
         self._refusal: Exception | None = None
         # How the kernel was last started: not None means that it ran before, and this is a restart.
         self._last: Planned | None = None
+        self._confinement: dict[str, Any] = {}
 
     @answered
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's launch arguments
@@ -181,13 +182,14 @@ class OpenShellProvisioner(LocalProvisioner):
 
         Called by KernelManager before every start and restart, on the same instance; what it returns goes to
         `launch_kernel`. A bad policy is refused here, before anything is made; at a restart, `launch_kernel` tells.
+        A launch argument `policy_folder` names the folder whose notebooks' policy counts, if it is not the `cwd`.
 
         Raises:
             PolicyError: the policy cannot be used.
         """
         self._loaded, self._refusal = None, None
         try:
-            self._loaded = load_policy(self.operator(), folder=_folder(kwargs), root=root_folder(self._manager))
+            self._loaded = self._load(_folder(kwargs), kwargs.pop("policy_folder", None))
         except Exception as error:
             if self._last is None:
                 forget_failed_start(self._manager, self.kernel_id)
@@ -278,6 +280,18 @@ class OpenShellProvisioner(LocalProvisioner):
             gpu_claims=_absolute("gpu_claims", self.gpu_claims),
         )
 
+    @property
+    def outcome(self) -> tuple[EffectivePolicy, dict[str, Any]] | None:
+        """The policy that the kernel was last started with and the launcher's account of the confinement, if it was.
+
+        This is the trusted side's: nothing that runs in the kernel has a say in it.
+        """
+        return None if self._last is None else (self._last.effective, self._confinement)
+
+    def _load(self, folder: str, policy_folder: str | None) -> LoadedPolicy:
+        loaded = load_policy(self.operator(), folder=policy_folder or folder, root=root_folder(self._manager))
+        return loaded if policy_folder is None else dataclasses.replace(loaded, workdir=os.path.realpath(folder))
+
     @classmethod
     def _check(cls, keys: Iterable[str]) -> None:
         known = set(cls.class_traits(config=True))
@@ -355,7 +369,8 @@ class OpenShellProvisioner(LocalProvisioner):
             # Beside the launcher's work, which takes longer.
             entrusting = None if claim is None else in_thread(claim.entrust, trusted)
             self._log_decisions(planned.effective)
-            self._log_outcome(planned.effective, await self._carry_out(planned, channel))
+            self._confinement = await self._carry_out(planned, channel)
+            self._log_outcome(planned.effective, self._confinement)
             if entrusting is not None:
                 await entrusting
         self.cwd = self._loaded.workdir

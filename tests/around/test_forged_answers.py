@@ -237,3 +237,59 @@ def test_other_kernelspecs_that_choose_the_provisioner_are_started_so_too(user, 
     with kernels.started("other", cwd=folder) as kernel:
         assert "Enforced" in kernel.run("%policy show").text
         assert ran() == []
+
+
+def gpu_check(folder, *words):
+    command = [str(Path(sys.executable).with_name("jupyter")), "openshell", "gpu-check", "--json", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=kernels.SECONDS * 2)
+
+
+def test_gpu_check_runs_in_an_empty_folder_with_the_policy_of_this_one(folder, ran, write_policy):
+    for name in ("ipykernel_launcher", "ipykernel", "IPython", "openshell_kernel"):
+        plant(folder / f"{name}.py", folder / "ran")
+    path = write_policy("version: 1\njupyter: {gpu: {request: none}}\n")
+    done = gpu_check(folder)
+    assert done.returncode == 3, done.stderr
+    told = json.loads(done.stdout)
+    assert told["policy"] == f"{path} (user policy)"
+    assert (told["gpus"], told["given"]) == ("none: the policy says request: none", False)
+    assert told["sandbox"].startswith("enforced, Landlock ABI")
+    assert ran() == []
+
+
+def test_gpu_check_takes_the_folders_own_policy_once_that_is_trusted(folder):
+    (folder / "openshell-policy.yaml").write_text("version: 1\njupyter: {gpu: {request: none}}\n")
+    assert gpu_check(folder).returncode == 4
+    program = Path(sys.executable).with_name("jupyter")
+    subprocess.run(
+        [program, "openshell", "trust", "openshell-policy.yaml"], cwd=folder, check=True, capture_output=True
+    )
+    done = gpu_check(folder)
+    assert json.loads(done.stdout)["policy"] == f"{folder}/openshell-policy.yaml (trusted policy near the notebook)"
+
+
+LIAR = """\
+import sys
+del sys.path[0]
+from ipykernel.kernelapp import IPKernelApp
+app = IPKernelApp.instance()
+app.initialize(sys.argv[1:])
+said = '{"policy": "FORGED", "gpus": "FORGED", "given": true, "ok": true, "steps": [], "sandbox": "FORGED"}'
+app.shell.register_magic_function(lambda line: print(said), "line", "policy")
+app.start()
+"""
+
+
+def test_gpu_check_believes_no_kernel_about_its_policy(user, folder):
+    spec = user / ".local" / "share" / "jupyter" / "kernels" / "liar"
+    spec.mkdir(parents=True)
+    provisioner = {"kernel_provisioner": {"provisioner_name": "openshell-provisioner"}}
+    command = [sys.executable, "-c", LIAR, "-f", "{connection_file}"]
+    described = {"argv": command, "display_name": "x", "language": "python", "metadata": provisioner}
+    (spec / "kernel.json").write_text(json.dumps(described))
+    with kernels.started("liar", cwd=folder) as kernel:
+        assert "FORGED" in kernel.run("%policy show").text
+    done = gpu_check(folder, "--kernel", "liar")
+    assert done.returncode == 3, done.stderr
+    assert "FORGED" not in done.stdout
+    assert json.loads(done.stdout)["policy"].endswith("(built-in policy)")

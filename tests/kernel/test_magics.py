@@ -382,6 +382,7 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
         "openshell_kernel.kernel.completion",
         "openshell_kernel.kernel.magics",
         "openshell_kernel.kernel.memfd",
+        "openshell_kernel.kernel.start",
         "openshell_kernel.text",
     ]
     assert magics.HELP.count("\n") == 7
