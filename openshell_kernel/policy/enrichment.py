@@ -140,6 +140,7 @@ def enrich(
         conflicts=tuple(building.conflicts),
         skipped=tuple(building.skipped),
         notices=(
+            *policy.notices,
             *_notices(writable_all_the_same),
             *selection.notices,
             *_past_the_selection(building.rules, hardware, selection),
@@ -350,6 +351,8 @@ def _unenforced(
         found.append(unenforced.NETWORK_POLICIES)
     if policy.network_middlewares:
         found.append(unenforced.NETWORK_MIDDLEWARES)
+    if policy.unknown_blocks:
+        found.append(unenforced.unknown(policy.unknown_blocks))
     if policy.process is not None and policy.process.asked and not runtime.identity_applied:
         found.append(unenforced.PROCESS)
     if selection.granted:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.document import Document, Key, Node, Violation
-from openshell_kernel.policy.model import UNKNOWN_KEY, Policy
+from openshell_kernel.policy.model import UNKNOWN_KEY, Policy, unknown_keys
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -67,15 +67,15 @@ def decode(content: bytes, *, name: str) -> Policy:
 
 
 def parse(text: str, *, name: str) -> Policy:
-    """Return the policy that a YAML text says; `name` stands for the file in errors.
+    """Return the policy that a YAML text says; `name` stands for the file in errors, and in the policy's notices.
 
     Raises:
         InvalidPolicyError: with every violation.
     """
-    outcome = _parse(text)
-    if isinstance(outcome, Policy):
-        return outcome
-    raise InvalidPolicyError(name, outcome)
+    policy, violations = _parse(text)
+    if policy is None:
+        raise InvalidPolicyError(name, violations)
+    return policy.with_notices(tuple(f"{name}:{violation}" for violation in violations)) if violations else policy
 
 
 def read(name: str, *, follow: bool = True) -> File:
@@ -114,18 +114,28 @@ def read(name: str, *, follow: bool = True) -> File:
 
 
 @lru_cache(maxsize=16)
-def _parse(text: str) -> Policy | tuple[Violation, ...]:
+def _parse(text: str) -> tuple[Policy | None, tuple[Violation, ...]]:
+    """Return a policy and what is to be told of it, or None and what is wrong."""
     # By content, not by name: a kernel start reads its file anew, and pays for parsing only what has changed.
     document = Document(text)
+    policy = None
     if document.root is not None:
         try:
             policy = Policy.model_validate(document.root.to_json())
         except ValidationError as error:
             _report(document, document.root, error)
-        else:
-            if not document.violations:
-                return policy
-    return tuple(sorted(document.violations, key=lambda violation: (violation.line, violation.column)))
+        if document.violations:
+            policy = None
+        elif policy is not None:
+            _report_unknown(document, document.root, policy)
+    return policy, tuple(sorted(document.violations, key=lambda violation: (violation.line, violation.column)))
+
+
+def _report_unknown(document: Document, root: Node, policy: Policy) -> None:
+    for key, meant in unknown_keys(policy):
+        index = _index(root, key, at_key=True)
+        if index is not None:
+            document.report(index, key, "unknown key, kept and not enforced", meant)
 
 
 def _report(document: Document, root: Node, error: ValidationError) -> None:

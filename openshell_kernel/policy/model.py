@@ -1,12 +1,13 @@
 """OpenShell's policy schema, version 1, as frozen values, with errors in words for a policy's author.
 
 Where this differs from OpenShell it is stricter: paths are normalised before they are checked (`/.` is `/`),
-and a `compatibility` that is misspelt is an error instead of a weaker sandbox.
+and a `compatibility` that is misspelt is an error instead of a weaker sandbox. In one thing it is laxer, so that the
+policies of a newer OpenShell start: in what nothing here enforces, a key that is not known is kept and told of.
 """
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -83,6 +85,11 @@ _EXPECTED = {
 }
 """What pydantic's type errors mean to the author of a YAML file, and what to do."""
 
+_ENFORCED_WORDS = ("version", "filesystem", "landlock", "process", "jupyter")
+_WORD_LIKENESS = 0.8
+_KEY_LIKENESS = 0.75
+"""How much a block that is not known may resemble one that is, from 0 to 1, before it is taken for a mistake."""
+
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 
 
@@ -128,11 +135,10 @@ class Block(BaseModel):
             if not limits:
                 return block
             details = []
-        own = [InitErrorDetails(type=limit, loc=(), input=None) for limit in limits]
-        raise ValidationError.from_exception_data(cls.__name__, own + details)
+        raise ValidationError.from_exception_data(cls.__name__, limits + details)
 
     @classmethod
-    def _limits(cls, data: object) -> list[PydanticCustomError]:  # noqa: ARG003 - for subclasses
+    def _limits(cls, data: object) -> list[InitErrorDetails]:  # noqa: ARG003 - for subclasses
         """Check what concerns several keys at once, on the raw data: reported even if a single key is bad."""
         return []
 
@@ -142,11 +148,7 @@ class Block(BaseModel):
         if kind in (UNKNOWN_KEY, MISSING_KEY, INVALID_VALUE):
             return _error(kind, error["ctx"]["problem"], error["ctx"]["remedy"])
         if kind == "extra_forbidden":
-            key = str(error["loc"][-1])
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-            return _error(UNKNOWN_KEY, "unknown key", remedy)
+            return _error(UNKNOWN_KEY, "unknown key", _known_instead(cls, str(error["loc"][-1])))
         if kind == "missing":
             missing = error["loc"][-1]
             return _error(
@@ -160,6 +162,41 @@ class Block(BaseModel):
             problem = f"must be {words} {error['ctx'][bound]}, not {_show(error['input'])}"
             return _error(INVALID_VALUE, problem, "correct the number")
         return _error(INVALID_VALUE, f"{_show(error['input'])}: {error['msg']}", "correct the value")
+
+
+class UnenforcedBlock(Block):
+    """A mapping of the schema that nothing here enforces: keys of a newer OpenShell are kept, see `unknown_keys`."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def unknown_keys(block: Block, at: tuple[str | int, ...] = ()) -> "Iterator[tuple[tuple[str | int, ...], str]]":
+    """Yield where in a policy keys are kept that are not known, and what may have been meant."""
+    for key in block.model_extra or ():
+        yield (*at, key), _known_instead(type(block), key)
+    for name, field in type(block).model_fields.items():
+        yield from _unknown_beneath(getattr(block, name), (*at, field.alias or name))
+
+
+def _unknown_beneath(value: object, at: tuple[str | int, ...]) -> "Iterator[tuple[tuple[str | int, ...], str]]":
+    if isinstance(value, Block):
+        yield from unknown_keys(value, at)
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _unknown_beneath(item, (*at, number))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _unknown_beneath(item, (*at, key))
+
+
+def _known_instead(cls: type[Block], key: str) -> str:
+    known = [field.alias or name for name, field in cls.model_fields.items()]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def _at(loc: tuple[str | int, ...], error: PydanticCustomError) -> InitErrorDetails:
+    return InitErrorDetails(type=error, loc=loc, input=None)
 
 
 def _detail(translated: PydanticCustomError, error: ErrorDetails) -> InitErrorDetails:
@@ -329,13 +366,13 @@ class FilesystemPolicy(Block):
     read_write: Annotated[tuple[_ReadWritePath, ...], BeforeValidator(_list)] = ()
 
     @classmethod
-    def _limits(cls, data: object) -> list[PydanticCustomError]:
+    def _limits(cls, data: object) -> list[InitErrorDetails]:
         lists = [data.get(key) for key in ("read_only", "read_write")] if isinstance(data, Mapping) else []
         count = sum(len(paths) for paths in lists if isinstance(paths, (list, tuple)))
         if count <= MAX_PATHS:
             return []
         problem = f"too many filesystem paths ({count} > {MAX_PATHS} in read_only and read_write together)"
-        return [_error(INVALID_VALUE, problem, "list the folders above them instead")]
+        return [_at((), _error(INVALID_VALUE, problem, "list the folders above them instead"))]
 
 
 class LandlockPolicy(Block):
@@ -364,7 +401,7 @@ class ProcessPolicy(Block):
         return self.run_as_user is not None or self.run_as_group is not None
 
 
-class NetworkEndpoint(Block):
+class NetworkEndpoint(UnenforcedBlock):
     """A host that OpenShell's proxy lets through: validated in shape, and kept. This package has no proxy."""
 
     host: str = ""
@@ -393,7 +430,7 @@ class NetworkEndpoint(Block):
     mcp: _OpaqueMapping = Field(default_factory=dict)
 
 
-class NetworkBinary(Block):
+class NetworkBinary(UnenforcedBlock):
     """A program that may use a network policy's endpoints. `path` may hold a glob and is kept as it is."""
 
     path: str
@@ -401,7 +438,7 @@ class NetworkBinary(Block):
     """Ignored by OpenShell, which accepts it for the sake of old files."""
 
 
-class NetworkPolicy(Block):
+class NetworkPolicy(UnenforcedBlock):
     """Endpoints, and the programs that may reach them."""
 
     name: str = ""
@@ -409,14 +446,14 @@ class NetworkPolicy(Block):
     binaries: Annotated[tuple[NetworkBinary, ...], BeforeValidator(_list)] = ()
 
 
-class MiddlewareEndpoints(Block):
+class MiddlewareEndpoints(UnenforcedBlock):
     """The hosts that a middleware sees."""
 
     include: _Strings = ()
     exclude: _Strings = ()
 
 
-class NetworkMiddleware(Block):
+class NetworkMiddleware(UnenforcedBlock):
     """A filter of OpenShell's proxy. What stands under `config` belongs to the filter."""
 
     name: str = ""
@@ -469,7 +506,7 @@ class GpuPolicy(Block):
     ] = ()
 
     @classmethod
-    def _limits(cls, data: object) -> list[PydanticCustomError]:
+    def _limits(cls, data: object) -> list[InitErrorDetails]:
         if not isinstance(data, Mapping):
             return []
         found = []
@@ -480,7 +517,7 @@ class GpuPolicy(Block):
         if data.get("request") == "none" and pointless:
             problem = f"request: none contradicts {' and '.join(pointless)}"
             found.append(_error(INVALID_VALUE, problem, "remove one of them"))
-        return found
+        return [_at((), error) for error in found]
 
 
 class ConflictsPolicy(Block):
@@ -509,8 +546,12 @@ class JupyterPolicy(Block):
     baseline_conflicts: Annotated[ConflictsPolicy | None, BeforeValidator(_refuse_null)] = None
 
 
-class Policy(Block):
-    """A policy as its author wrote it, validated, with normalised paths; nothing is added to it here."""
+class Policy(UnenforcedBlock):
+    """A policy as its author wrote it, validated, with normalised paths; nothing is added to it here.
+
+    A whole block that is not known is one of a newer OpenShell: it is kept, and not enforced. But what looks like a
+    block that is known, or like a part of one, is a mistake, by which a restriction would be lost.
+    """
 
     version: Annotated[Literal[1], BeforeValidator(_check_version)]
     filesystem_policy: Annotated[FilesystemPolicy | None, BeforeValidator(_refuse_null)] = None
@@ -521,6 +562,31 @@ class Policy(Block):
         default_factory=dict
     )
     jupyter: Annotated[JupyterPolicy | None, BeforeValidator(_refuse_null)] = None
+    _notices: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def _limits(cls, data: object) -> list[InitErrorDetails]:
+        return [
+            _at((key,), _error(UNKNOWN_KEY, "unknown key", _belongs(str(key)) or _known_instead(cls, str(key))))
+            for key, value in (data.items() if isinstance(data, Mapping) else ())
+            if key not in cls.model_fields and _resembles_enforced(str(key), value)
+        ]
+
+    def with_notices(self, notices: tuple[str, ...]) -> "Self":
+        """Return the policy with sentences that its user should read."""
+        copy = self.model_copy()
+        copy._notices = notices  # noqa: SLF001 - its own
+        return copy
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of the policy's text: keys that are not known and therefore not enforced."""
+        return self._notices
+
+    @property
+    def unknown_blocks(self) -> tuple[str, ...]:
+        """The blocks that are not known, which nothing here enforces."""
+        return tuple(self.model_extra or ())
 
     @property
     def include_workdir(self) -> bool:
@@ -566,3 +632,28 @@ class Policy(Block):
     def declared(self) -> dict[str, Any]:
         """Return the keys that the author set, as JSON values that are the caller's own."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
+_BLOCKS: dict[str, type[Block]] = {
+    "filesystem_policy": FilesystemPolicy,
+    "landlock": LandlockPolicy,
+    "process": ProcessPolicy,
+    "jupyter": JupyterPolicy,
+}
+_KNOWN = (*Policy.model_fields, *(key for block in _BLOCKS.values() for key in block.model_fields))
+_OPENSHELLS = frozenset(key for name in _BLOCKS if name != "jupyter" for key in _BLOCKS[name].model_fields)
+
+
+def _resembles_enforced(key: str, value: object) -> bool:
+    """Return whether a key at the top may be meant for something that is enforced, or is no block's name at all."""
+    words = [*re.split(r"[^a-z0-9]+", key.lower()), re.sub(r"[^a-z0-9]", "", key.lower())]
+    return (
+        not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key)
+        or bool(difflib.get_close_matches(key.lower(), _KNOWN, n=1, cutoff=_KEY_LIKENESS))
+        or any(difflib.get_close_matches(word, _ENFORCED_WORDS, n=1, cutoff=_WORD_LIKENESS) for word in words)
+        or (isinstance(value, Mapping) and not _OPENSHELLS.isdisjoint(value))
+    )
+
+
+def _belongs(key: str) -> str:
+    return next((f"it belongs beneath {name}" for name, block in _BLOCKS.items() if key in block.model_fields), "")

@@ -198,6 +198,14 @@ def before_abi(abi: int) -> tuple[Unenforced, ...]:
     return tuple(item for since, item in _SINCE_ABI if abi < since)
 
 
+def unknown(blocks: Iterable[str]) -> Unenforced:
+    """Return what is left open by a policy's blocks that this version does not know."""
+    return Unenforced(
+        what=", ".join(blocks),
+        why="this version does not know such a block: it is kept, and whatever it demands is not enforced",
+    )
+
+
 def driver(version: str | None) -> Unenforced:
     """Return what giving a GPU leaves open; `version` is the driver's."""
     named = f"NVIDIA driver {version}" if version else "the NVIDIA driver, whose version is not known"

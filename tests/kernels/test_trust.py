@@ -287,3 +287,15 @@ def test_a_folder_that_is_moved_away_for_a_moment_does_not_hide_its_policy(user,
         finally:
             flipping.set()
             thread.join()
+
+
+def test_a_policy_of_a_newer_openshell_starts_and_what_is_not_known_is_shown(user, write_policy):
+    path = write_policy(
+        "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /proc]}\n"
+        "network_policies: {api: {endpoints: [{host: example.org, port: 443, hedging: true}]}}\ninference: {}\n"
+    )
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        shown = " ".join(kernel.run("%policy show").text.split())
+    assert f"{path}:3:73: network_policies.api.endpoints[0].hedging: unknown key, kept and not enforced" in shown
+    assert f"{path}:4:1: inference: unknown key, kept and not enforced" in shown
+    assert "whatever it demands is not enforced" in shown

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy import baseline, unenforced
+from openshell_kernel.policy import baseline, loading, unenforced
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_READ_RIGHTS,
@@ -365,3 +365,14 @@ def test_nobody_is_told_to_include_a_folder_that_would_be_refused():
 )
 def test_where_the_author_has_decided_nothing_is_told(document):
     assert enriched(document).skipped == ()
+
+
+def test_what_a_newer_openshell_demands_is_told_and_owned_up_to():
+    written = loading.parse("version: 1\ninference: {}\nnetwork_policies: {a: {new: 1}}\n", name="p")
+    effective = enriched(written)
+    assert [notice.partition(": unknown key")[0] for notice in effective.notices[:2]] == [
+        "p:2:1: inference",
+        "p:3:24: network_policies.a.new",
+    ]
+    assert unenforced.unknown(["inference"]) in effective.unenforced
+    assert effective.declared["inference"] == {}

@@ -329,6 +329,31 @@ def test_the_same_text_is_parsed_once_and_errors_still_name_their_own_file():
             parse("", name=name)
 
 
+NEWER = """\
+version: 1
+network_policies:
+  api: {endpoints: [{hosts: x}]}
+inference:
+  routes: []
+"""
+
+
+def test_what_is_kept_of_a_newer_openshell_is_told_with_its_place():
+    policy = parse(NEWER, name="policy.yaml")
+    known = "version, filesystem_policy, landlock, process, network_policies, network_middlewares, jupyter"
+    assert [notice.replace(": unknown key, kept and not enforced; ", " -> ") for notice in policy.notices] == [
+        "policy.yaml:3:22: network_policies.api.endpoints[0].hosts -> did you mean host?",
+        f"policy.yaml:4:1: inference -> known here: {known}",
+    ]
+    assert parse(NEWER, name="other.yaml").notices[0].startswith("other.yaml:3:22: ")
+    assert policy.notices[0].startswith("policy.yaml")
+
+
+def test_it_is_told_of_no_policy_that_has_mistakes_besides():
+    found = violations(f"{NEWER}landlock: {{scopes: []}}\n")
+    assert found == ["6:12: landlock.scopes: unknown key; known here: compatibility"]
+
+
 # Files
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 from pydantic import ValidationError
 
-from openshell_kernel.policy.model import MAX_PATHS, Policy, normalise
+from openshell_kernel.policy.model import MAX_PATHS, Policy, normalise, unknown_keys
 
 
 def problems(data):
@@ -123,9 +123,22 @@ def test_normalisation_is_lexical_and_resolves_neither_links_nor_parents(written
         ("a near miss deeper is named", filesystem(readonly=[]), "unknown key; did you mean read_only?"),
         (
             "a far miss gets the known keys",
-            {"x": 1},
+            {"x/y": 1},
             "unknown key; known here: version, filesystem_policy, landlock",
         ),
+        (
+            "a key in the wrong place is named with the right one",
+            {"read_only": []},
+            "it belongs beneath filesystem_policy",
+        ),
+        (
+            "a block of another name with known keys is a mistake",
+            {"fs": {"read_only": []}},
+            "fs: unknown key; known here",
+        ),
+        ("a block is known however it is joined", {"file-system": {}}, "file-system: unknown key; did you mean"),
+        ("a newer block of what is enforced is refused", {"process_limits": {}}, "process_limits: unknown key"),
+        ("a newer key of what is enforced is refused", {"landlock": {"scopes": []}}, "landlock.scopes: unknown key"),
         ("the version is a number", {"version": "1"}, "version: must be the number 1, not '1'"),
         ("the version is not true", {"version": True}, "version: must be the number 1, not true"),
         ("the version is not a fraction", {"version": 1.0}, "version: must be the number 1, not 1.0"),
@@ -179,11 +192,6 @@ def test_normalisation_is_lexical_and_resolves_neither_links_nor_parents(written
             "must be 'sandbox' or a numeric",
         ),
         (
-            "an endpoint's unknown key is refused",
-            {"network_policies": {"a": {"endpoints": [{"hosts": "x"}]}}},
-            "network_policies.a.endpoints.0.hosts: unknown key; did you mean host?",
-        ),
-        (
             "a port has 16 bits",
             {"network_policies": {"a": {"endpoints": [{"port": 65536}]}}},
             "port: must be at most 65535, not 65536",
@@ -204,11 +212,6 @@ def test_normalisation_is_lexical_and_resolves_neither_links_nor_parents(written
             "network_policies.a: must be a mapping, not 1",
         ),
         ("policies have names", {"network_policies": [1]}, "network_policies: must be a mapping, not a list"),
-        (
-            "a middleware's unknown key is refused",
-            {"network_middlewares": {"a": {"middlewares": "x"}}},
-            "network_middlewares.a.middlewares: unknown key; did you mean middleware?",
-        ),
         (
             "a middleware selects lists of hosts",
             {"network_middlewares": {"a": {"endpoints": {"include": "x"}}}},
@@ -434,3 +437,34 @@ def test_a_mistake_in_what_concerns_gpus_is_told_with_its_remedy(data, expected)
 def test_a_pattern_is_normalised_as_paths_are():
     policy = Policy.model_validate({"version": 1, **conflicts(allow_promotion=["//proc/."])})
     assert policy.baseline_conflicts.allow_promotion == ("/proc",)
+
+
+NEWER = {
+    "network_policies": {"a": {"endpoints": [{"hosts": "x"}], "binaries": [{"path": "/x", "hash": "1"}], "new": 1}},
+    "network_middlewares": {"a": {"endpoints": {"includes": []}, "middlewares": "x"}},
+    "inference": {"routes": []},
+}
+
+
+def test_a_key_of_a_newer_openshell_is_kept_where_nothing_here_enforces_anything():
+    policy = Policy.model_validate({"version": 1, **copy.deepcopy(NEWER)})
+    assert policy.declared() == {"version": 1, **NEWER}
+    assert policy.unknown_blocks == ("inference",)
+    assert {".".join(map(str, key)): meant for key, meant in unknown_keys(policy)} == {
+        "inference": f"known here: {', '.join(Policy.model_fields)}",
+        "network_policies.a.new": "did you mean name?",
+        "network_policies.a.endpoints.0.hosts": "did you mean host?",
+        "network_policies.a.binaries.0.hash": "did you mean harness?",
+        "network_middlewares.a.middlewares": "did you mean middleware?",
+        "network_middlewares.a.endpoints.includes": "did you mean include?",
+    }
+
+
+@pytest.mark.parametrize("key", ["filesystem_polcy", "filesystemPolicy", "network_policy", "LANDLOCK", "<<", "jupiter"])
+def test_a_block_that_is_misspelt_is_an_error(key):
+    assert problems({key: {}})
+
+
+@pytest.mark.parametrize("key", ["inference", "providers", "seccomp", "x-anchors", "telemetry", "secrets"])
+def test_a_block_that_resembles_none_is_not(key):
+    assert problems({key: {}}) == []
