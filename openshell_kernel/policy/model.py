@@ -88,7 +88,7 @@ _EXPECTED = {
 _ENFORCED_WORDS = ("version", "filesystem", "landlock", "process", "jupyter")
 _WORD_LIKENESS = 0.8
 _KEY_LIKENESS = 0.75
-"""How much a block that is not known may resemble one that is, from 0 to 1, before it is taken for a mistake."""
+"""How much a key that is not known may resemble one that is, from 0 to 1, before it is taken for a misspelling."""
 
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 
@@ -173,7 +173,8 @@ class UnenforcedBlock(Block):
 def unknown_keys(block: Block, at: tuple[str | int, ...] = ()) -> "Iterator[tuple[tuple[str | int, ...], str]]":
     """Yield where in a policy keys are kept that are not known, and what may have been meant."""
     for key in block.model_extra or ():
-        yield (*at, key), _known_instead(type(block), key)
+        close = _closest(type(block), key, _KEY_LIKENESS)
+        yield (*at, key), f"did you mean {close}?" if close else "a newer OpenShell may know it"
     for name, field in type(block).model_fields.items():
         yield from _unknown_beneath(getattr(block, name), (*at, field.alias or name))
 
@@ -190,9 +191,16 @@ def _unknown_beneath(value: object, at: tuple[str | int, ...]) -> "Iterator[tupl
 
 
 def _known_instead(cls: type[Block], key: str) -> str:
-    known = [field.alias or name for name, field in cls.model_fields.items()]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    close = _closest(cls, key, 0.5)
+    return f"did you mean {close}?" if close else f"known here: {', '.join(_names(cls))}"
+
+
+def _closest(cls: type[Block], key: str, likeness: float) -> str:
+    return next(iter(difflib.get_close_matches(key, _names(cls), n=1, cutoff=likeness)), "")
+
+
+def _names(cls: type[Block]) -> list[str]:
+    return [field.alias or name for name, field in cls.model_fields.items()]
 
 
 def _at(loc: tuple[str | int, ...], error: PydanticCustomError) -> InitErrorDetails:

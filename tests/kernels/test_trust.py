@@ -296,6 +296,6 @@ def test_a_policy_of_a_newer_openshell_starts_and_what_is_not_known_is_shown(use
     )
     with kernels.started(cwd=user / "notebooks") as kernel:
         shown = " ".join(kernel.run("%policy show").text.split())
-    assert f"{path}:3:73: network_policies.api.endpoints[0].hedging: unknown key, kept and not enforced" in shown
+    assert f"{path}:3:69: network_policies.api.endpoints[0].hedging: unknown key, kept and not enforced" in shown
     assert f"{path}:4:1: inference: unknown key, kept and not enforced" in shown
     assert "whatever it demands is not enforced" in shown
