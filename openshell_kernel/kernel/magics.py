@@ -183,7 +183,9 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
 
 
 def _why(argument: str) -> None:
-    path = _path(argument)
+    from openshell_kernel.kernel.asked import asked  # noqa: PLC0415
+
+    asked(argument, home="")
     snapshot = _snapshot()
     if snapshot is None:
         print(UNCONFINED, end="")  # noqa: T201
@@ -191,8 +193,9 @@ def _why(argument: str) -> None:
     from openshell_kernel.kernel import permissions, render_text  # noqa: PLC0415
     from openshell_kernel.policy.explain import why  # noqa: PLC0415
 
-    verdicts = permissions.annotate(why(snapshot.effective, path, home=_account_home()))
-    print(render_text.render_why(snapshot, verdicts), end="")  # noqa: T201
+    meant = asked(argument, home=snapshot.guarded.home or _account_home())
+    verdicts = permissions.annotate(why(snapshot.effective, meant.path, guarded=snapshot.guarded))
+    print(render_text.render_why(snapshot, verdicts, meant.notes), end="")  # noqa: T201
 
 
 def _account_home() -> str:
@@ -203,22 +206,6 @@ def _account_home() -> str:
         return os.path.realpath(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
         return ""
-
-
-def _path(argument: str) -> str:
-    import shlex  # noqa: PLC0415
-
-    try:
-        words = shlex.split(argument)
-    except ValueError as error:
-        raise UsageError(f"%policy why: {str(error).lower()} in {argument.strip()!r}") from None
-    if not words:
-        raise UsageError("%policy why needs a path, as in: %policy why /srv/data")
-    if len(words) > 1:
-        raise UsageError(f'%policy why takes one path; quote one with spaces: %policy why "{argument.strip()}"')
-    if "\0" in words[0]:
-        raise UsageError("%policy why: no path holds a null character")
-    return os.path.abspath(os.path.expanduser(words[0]))
 
 
 def _closest(word: str, known: tuple[str, ...]) -> str:

@@ -33,7 +33,7 @@ def _refused(verdict: Verdict, access: Callable[[str, int], bool]) -> bool:
     if verdict.kind is None:
         if verdict.action is not Action.WRITE:
             return False
-        path = os.path.dirname(path)
+        path = verdict.nearest
     if verdict.kind in (None, Kind.DIRECTORY):
         mode |= os.X_OK
     return not access(path, mode)

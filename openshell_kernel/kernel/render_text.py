@@ -29,10 +29,10 @@ def render(snapshot: Snapshot) -> str:
     return "\n".join(_lines(build(snapshot))) + "\n"
 
 
-def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...]) -> str:
-    """Return what `%policy why` says."""
+def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...], notes: tuple[str, ...] = ()) -> str:
+    """Return what `%policy why` says; `notes` are about the path that was asked for."""
     first = verdicts[0]
-    lines = []
+    lines = [line for note in notes for line in (*_wrapped(note), "")]
     if not snapshot.confinement.enforced:
         lines += _wrapped(
             f"NOT enforced: {snapshot.confinement.reason or 'the reason was not recorded'} "
@@ -137,20 +137,27 @@ def _verdict(verdict: Verdict) -> Iterable[str]:
 
 
 def _remedies(verdicts: tuple[Verdict, ...], source: str) -> Iterable[str]:
-    """Reading and executing have the same remedy, which is given once."""
-    actions: dict[Remedy, list[str]] = {}
+    """Reading and executing have the same remedy, or none for the same reason, which is given once."""
+    actions: dict[Remedy | str, list[str]] = {}
     for verdict in verdicts:
-        if verdict.remedy:
-            actions.setdefault(verdict.remedy, []).append(verdict.action.value)
+        actions.setdefault(verdict.remedy or verdict.withheld, []).append(verdict.action.value)
+    actions.pop("", None)
     for remedy, names in actions.items():
         yield ""
-        yield f"To allow {' and '.join(names)}, add to the policy:"
-        yield from (f"    {line}" for line in remedy.yaml.splitlines())
-        if remedy.advice:
-            yield from _wrapped(remedy.advice)
-    if actions:
+        yield from _remedy(remedy, " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
+    if any(verdict.remedy for verdict in verdicts):
         yield ""
         yield from _wrapped(_where(source))
+
+
+def _remedy(remedy: Remedy | str, names: str) -> Iterable[str]:
+    if isinstance(remedy, str):
+        yield from _wrapped(f"No line is proposed to allow {names}: {remedy}.")
+        return
+    yield f"To allow {names}, add to the policy:"
+    yield from (f"    {line}" for line in remedy.yaml.splitlines())
+    for sentence in filter(None, (remedy.advice, remedy.opens)):
+        yield from _wrapped(sentence)
 
 
 def _where(source: str) -> str:

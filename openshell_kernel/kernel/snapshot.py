@@ -7,19 +7,21 @@ The launcher writes it, this reads it; they share the JSON and no code. `Snapsho
      "effective": {...},     EffectivePolicy, with the rights that were really granted
      "confinement": {...},   Confinement
      "kernel": {...}}        KernelProcess
+
+The launcher adds, where the trusted side says so, `guarded`: see `policy.places`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd
 from openshell_kernel.policy.effective import EffectivePolicy, Rule, Skipped, decode
-from openshell_kernel.policy.explain import Kind  # noqa: TC001 - decode resolves the hints at run time
+from openshell_kernel.policy.explain import Guarded, Kind
 
 FORMAT = 1
 
@@ -70,11 +72,15 @@ class KernelProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The effective policy as it was applied, and what enforces it."""
+    """The effective policy as it was applied, and what enforces it.
+
+    `guarded` is for advice only, and is not printed: a saved notebook need not tell where everything is.
+    """
 
     effective: EffectivePolicy
     confinement: Confinement
     kernel: KernelProcess
+    guarded: Guarded = field(default_factory=Guarded)
 
     def kinds(self) -> dict[str, Kind | None]:
         """Return the kind of inode behind each rule's path."""
@@ -98,6 +104,7 @@ class _Record:
     effective: EffectivePolicy
     confinement: Confinement
     kernel: KernelProcess
+    guarded: Guarded = field(default_factory=Guarded)
 
 
 def read(fd: int) -> Snapshot:
@@ -133,6 +140,7 @@ def parse(content: bytes) -> Snapshot:
         effective=_merge(record.effective, record.confinement),
         confinement=record.confinement,
         kernel=record.kernel,
+        guarded=record.guarded,
     )
 
 

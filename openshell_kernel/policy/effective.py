@@ -14,6 +14,9 @@ from typing import Any
 
 from openshell_kernel.errors import SnapshotError
 
+MAX_PATHS = 256
+"""How many paths OpenShell lets a policy list, read_only and read_write together."""
+
 READ_RIGHTS = ("execute", "read_file", "read_dir")
 WRITE_RIGHTS = (
     *READ_RIGHTS,

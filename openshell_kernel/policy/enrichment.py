@@ -36,6 +36,7 @@ from openshell_kernel.policy.effective import (
     Unenforced,
 )
 from openshell_kernel.policy.model import FilesystemPolicy
+from openshell_kernel.policy.places import holds
 from openshell_kernel.policy.selection import select, shares_one_node
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Runtime:
 
     `workdir` is the folder to grant where the policy includes it; `workdir_refusal` says, instead, why none is safe.
     `workdir_parts` is what may be granted where the whole is not safe, and `kept` is what stays read-only in the whole.
+    `refused` are paths, without symbolic links, that are named for the kernel and not granted to it, with sentences
+    that say so unless the policy grants them all the same.
     `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `straight` are the paths
     among the needs that were judged as they are named, so that no symbolic link may be on the way. `environment`,
     `home` and `notices` are recorded as they are.
@@ -78,6 +81,7 @@ class Runtime:
     kept: tuple[str, ...] = ()
     identity_applied: bool = False
     straight: frozenset[str] = frozenset()
+    refused: tuple[tuple[str, str], ...] = ()
     environment: Environment = field(default_factory=Environment)
     home: Home | None = None
     notices: tuple[str, ...] = ()
@@ -115,7 +119,7 @@ def enrich(
     building = _Building([policy.baseline_conflicts, *([pinned] if pinned else [])])
     building.add_policy(policy)
     if policy.include_workdir:
-        building.add_workdir(runtime)
+        building.add_workdir(runtime, realpath)
     elif policy.leaves_workdir_open:
         building.tell_lost_workdir(runtime, realpath)
     if policy.network_policies:
@@ -145,6 +149,7 @@ def enrich(
             *selection.notices,
             *_past_the_selection(building.rules, hardware, selection),
             *runtime.notices,
+            *(notice for path, notice in runtime.refused if not building.grants(path, "read_file", realpath)),
         ),
         unenforced=_unenforced(policy, hardware, selection, runtime),
         hardware=hardware,
@@ -181,29 +186,31 @@ class _Building:
                     required=required,
                 )
 
-    def add_workdir(self, runtime: Runtime) -> None:
-        if runtime.workdir_refusal:
-            self.skipped.append(
-                Skipped(
-                    path=runtime.workdir, access=Access.READ_WRITE, origin=Origin.WORKDIR, why=runtime.workdir_refusal
-                )
-            )
-        else:
+    def add_workdir(self, runtime: Runtime, realpath: Callable[[str], str]) -> None:
+        path, refusal = runtime.workdir, runtime.workdir_refusal
+        if not refusal:
             self.add_needs(Origin.WORKDIR, _workdir_needs(runtime))
+        elif not self.grants(path, "write_file", realpath):
+            if self.grants(path, "read_file", realpath):
+                refusal = f"only reading it is, as the policy lists it; {refusal}"
+            self._skip_workdir(runtime, refusal)
 
     def tell_lost_workdir(self, runtime: Runtime, realpath: Callable[[str], str]) -> None:
         """Say that the policy has lost the notebook's folder, unless it lists that or a folder above it."""
-        workdir = runtime.workdir
-        held = (realpath(rule.path).rstrip("/") for rule in self.rules.values() if rule.access is Access.READ_WRITE)
-        if not any(workdir == path or workdir.startswith(path + "/") for path in held):
+        if not self.grants(runtime.workdir, "write_file", realpath):
             remedy = (
                 f"and it could not be: {runtime.workdir_refusal}"
                 if runtime.workdir_refusal
                 else "add include_workdir: true to its filesystem_policy, or include_workdir: false if that is meant"
             )
-            why = f"the policy does not include the notebook's folder: {remedy}"
-            skipped = Skipped(path=workdir, access=Access.READ_WRITE, origin=Origin.WORKDIR, why=why)
-            self.skipped.append(skipped)
+            self._skip_workdir(runtime, f"the policy does not include the notebook's folder: {remedy}")
+
+    def _skip_workdir(self, runtime: Runtime, why: str) -> None:
+        self.skipped.append(Skipped(path=runtime.workdir, access=Access.READ_WRITE, origin=Origin.WORKDIR, why=why))
+
+    def grants(self, path: str, right: str, realpath: Callable[[str], str]) -> bool:
+        """Return whether one of the rules gives a right at a path without symbolic links."""
+        return any(right in rule.rights and holds(realpath(rule.path), path) for rule in self.rules.values())
 
     def add_needs(self, origin: Origin, needs: Iterable[Need]) -> None:
         for need in needs:

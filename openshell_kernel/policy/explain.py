@@ -7,17 +7,23 @@ a path grants is granted. Ordinary file permissions apply on top, and are not lo
 from __future__ import annotations
 
 import os
-import re
 import stat
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from openshell_kernel.policy.effective import Access, EffectivePolicy, Origin, Rule
+from openshell_kernel.policy import advice
+from openshell_kernel.policy.advice import Remedy, yaml_scalar
+from openshell_kernel.policy.effective import Access, EffectivePolicy, Rule
+from openshell_kernel.policy.places import Guarded
 from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+_NOTHING = Guarded()
+
+__all__ = ["Action", "Guarded", "Kind", "Remedy", "Verdict", "kind_of", "why", "yaml_scalar"]
 
 
 class Kind(str, Enum):
@@ -38,30 +44,25 @@ class Action(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remedy:
-    """What would allow it: the lines to stand in the policy, and what to do besides."""
-
-    yaml: str
-    advice: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Whether one action on a path is allowed.
 
     `rule` is the most specific rule that grants it, or, where it is refused, the most specific that covers it; a rule
     that names the path, or a folder above it, counts before one that leads there through a symbolic link.
-    `real` is the path with its symbolic links resolved and `kind` what is there, None for nothing.
+    `real` is the path with its symbolic links resolved and `kind` what is there, None for nothing; `nearest` is the
+    folder at it or above it that exists. Where no remedy is proposed, `withheld` says why, as a part of a sentence.
     """
 
     action: Action
     meaning: str
     path: str
     real: str
+    nearest: str
     kind: Kind | None
     allowed: bool
     rule: Rule | None
     remedy: Remedy | None = None
+    withheld: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -79,20 +80,17 @@ _ACTIONS: dict[Kind | None, tuple[tuple[Action, str, tuple[str, ...]], ...]] = {
     Kind.DEVICE: (
         (Action.READ, "read from this device", ("read_file",)),
         (Action.WRITE, "write to this device", ("write_file",)),
-        (Action.EXECUTE, "run this device", ()),
     ),
     Kind.OTHER: (
         (Action.READ, "open this for reading", ("read_file",)),
         (Action.WRITE, "open this for writing", ("write_file",)),
-        (Action.EXECUTE, "run this", ()),
     ),
     None: (
         (Action.READ, "read a file made here", ("read_file",)),
         (Action.WRITE, "create this file", ("make_reg", "write_file")),
-        (Action.EXECUTE, "run a program made here", ("execute",)),
     ),
 }
-"""What each action means for each kind of path, and the rights that it takes; with none, nothing allows it."""
+"""What each action means for each kind of path, and the rights that it takes. Of files, only programs are run."""
 
 _BENEATH = frozenset(
     {
@@ -126,18 +124,27 @@ def kind_of(path: str) -> Kind | None:
     return Kind.DEVICE if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else Kind.OTHER
 
 
+def is_program(path: str) -> bool:
+    """Return whether a file is meant to be run: it is executable for anybody. A table or a picture is not."""
+    try:
+        return bool(os.stat(path).st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+    except OSError:
+        return False
+
+
 def why(
     effective: EffectivePolicy,
     path: str,
     *,
-    home: str = "",
+    guarded: Guarded = _NOTHING,
     resolve: Callable[[str], str] = os.path.realpath,
     kind: Callable[[str], Kind | None] = kind_of,
+    runnable: Callable[[str], bool] = is_program,
 ) -> tuple[Verdict, ...]:
     """Say for reading, writing and executing whether the policy allows it at an absolute path, and why.
 
-    A path where nothing is yet is judged by the nearest folder above it that exists. `home` is the account's
-    home directory: nobody is told to make a whole one writable for a single file in it.
+    A path where nothing is yet is judged by the nearest folder above it that exists. No line is proposed for what is
+    `guarded`, nor one with which a kernel would not start.
     """
     real = resolve(path)
     found = kind(real)
@@ -149,21 +156,26 @@ def why(
         reverse=True,
     )
     verdicts = []
-    for action, meaning, needed in _ACTIONS[found]:
+    for action, meaning, needed in _actions(real, found, judged, runnable):
         granting = [[rule for rule in covering if right in rule.rights] for right in needed]
         kept = next((path for path in effective.kept if judged == path or _beneath(judged, path)), "")
-        allowed = bool(needed) and all(granting) and not (kept and action is Action.WRITE)
+        allowed = all(granting) and not (kept and action is Action.WRITE)
         rule = granting[0][0] if allowed else next(iter(covering), None)
+        remedy, withheld = None, ""
+        if not allowed and not kept:
+            remedy, withheld = _remedy(effective, action, real, kind=found, judged=judged, guarded=guarded)
         verdicts.append(
             Verdict(
                 action=action,
                 meaning=meaning,
                 path=path,
                 real=real,
+                nearest=judged,
                 kind=found,
                 allowed=allowed,
                 rule=rule,
-                remedy=None if allowed or kept else _remedy(effective, action, real, found, judged, home=home),
+                remedy=remedy,
+                withheld=withheld,
                 notes=(
                     *_notes(effective, action, real, found, judged, allowed=allowed, rule=rule),
                     *([_KEPT.format(printable(kept))] if kept and action is Action.WRITE else []),
@@ -171,6 +183,16 @@ def why(
             )
         )
     return tuple(verdicts)
+
+
+def _actions(
+    real: str, kind: Kind | None, judged: str, runnable: Callable[[str], bool]
+) -> Iterator[tuple[Action, str, tuple[str, ...]]]:
+    for action, meaning, needed in _ACTIONS[kind]:
+        if kind is None and action is Action.WRITE and os.path.dirname(real) != judged:
+            yield action, "create this file, and the folders above it", (*needed, "make_dir")
+        elif not (kind is Kind.FILE and action is Action.EXECUTE and not runnable(real)):
+            yield action, meaning, needed
 
 
 def _nearest(real: str, kind: Callable[[str], Kind | None]) -> str:
@@ -200,28 +222,28 @@ def _beneath(path: str, folder: str) -> bool:
 
 
 def _remedy(
-    effective: EffectivePolicy, action: Action, real: str, kind: Kind | None, judged: str, *, home: str
-) -> Remedy | None:
-    if action is Action.EXECUTE and (kind in (Kind.DEVICE, Kind.OTHER) or real == "/proc" or _beneath(real, "/proc")):
-        return None
-    advice = ""
-    target = real
-    if real == "/proc" or _beneath(real, "/proc"):
-        target = "/proc"
-        advice = "Only the whole of /proc covers new processes and threads."
-    elif kind is None and action is Action.WRITE and os.path.dirname(real) != home:
-        target = os.path.dirname(real)
-        if target != judged:
-            advice = f"Make the folder {printable(target)} first: a rule needs something to bind to."
-    elif kind is None:
-        advice = "Make it before the kernel starts: a rule needs something to bind to."
-    if target == "/" and action is Action.WRITE:
-        return None
+    effective: EffectivePolicy, action: Action, real: str, *, kind: Kind | None, judged: str, guarded: Guarded
+) -> tuple[Remedy | None, str]:
+    """Return what to add to the policy, or why nothing is proposed, where that is not plain."""
+    in_proc = real == "/proc" or _beneath(real, "/proc")
+    if action is Action.EXECUTE and in_proc:
+        return None, ""
     access = Access.READ_WRITE if action is Action.WRITE else Access.READ_ONLY
-    listed = [rule for rule in effective.rules if target in (_place(rule), rule.path) and rule.origin is Origin.POLICY]
-    if access is Access.READ_WRITE and any(rule.access is Access.READ_ONLY for rule in listed):
-        advice = f"{advice} Take it out of read_only: a path stands in one list only.".strip()
-    return Remedy(yaml=f"filesystem_policy:\n  {access.value}:\n    - {yaml_scalar(target)}", advice=advice)
+    target, hint = real, ""
+    if in_proc:
+        target, hint = "/proc", "Only the whole of /proc covers new processes and threads."
+    elif kind is None and action is Action.WRITE and os.path.dirname(real) != guarded.home:
+        target = os.path.dirname(real)
+        hint = (
+            "" if target == judged else f"Make the folder {printable(target)} first: a rule needs something to bind to."
+        )
+    elif kind is None:
+        hint = "Make it before the kernel starts: a rule needs something to bind to."
+    reason = advice.why_not(target, access, effective, guarded)
+    if reason:
+        return None, reason if target == real else reason.replace("it ", "its folder ", 1)
+    folder = kind is Kind.DIRECTORY or target != real
+    return advice.remedy(target, access, folder=folder, advice=hint, effective=effective), ""
 
 
 def _notes(
@@ -235,10 +257,6 @@ def _notes(
     rule: Rule | None,
 ) -> list[str]:
     notes = []
-    if action is Action.EXECUTE and kind in (Kind.DEVICE, Kind.OTHER):
-        notes.append("Only regular files can be run.")
-    if action is Action.WRITE and not allowed and judged == "/":
-        notes.append("The root folder cannot be made read-write; use a folder beneath it.")
     if action is Action.WRITE and kind is Kind.OTHER:
         notes.append("Connecting to a unix socket by its path is not something that these rules restrict.")
     if allowed and rule and kind is Kind.FILE and _BENEATH.isdisjoint(rule.rights):
@@ -254,10 +272,3 @@ def _notes(
         if not allowed and action is Action.WRITE and (judged == conflict.path or _beneath(judged, conflict.path))
     ]
     return notes
-
-
-def yaml_scalar(path: str) -> str:
-    """Return an absolute path as YAML: as it stands if it is plain, otherwise in double quotes."""
-    if re.fullmatch(r"/[A-Za-z0-9_./+@=-]*", path):
-        return path
-    return '"' + printable(path.replace("\\", "\\\\").replace('"', '\\"')) + '"'

@@ -24,13 +24,14 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from openshell_kernel.policy.effective import MAX_PATHS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic import ModelWrapValidatorHandler
     from typing_extensions import Self
 
-MAX_PATHS = 256
 MAX_PATH_BYTES = 4096
 MAX_ID = 4294967294
 

@@ -173,6 +173,16 @@ def _device(folder: str, device: Callable[[str], int]) -> int:
         ) from None
 
 
+def ways(
+    paths: Iterable[str],
+    *,
+    realpath: Callable[[str], str] = os.path.realpath,
+    readlink: Callable[[str], str] = os.readlink,
+) -> tuple[str, ...]:
+    """Return where these names lead and every symbolic link on the way: whoever writes one of them decides of all."""
+    return tuple({place for path in paths for place in (*_places(path, readlink), realpath(path))})
+
+
 def writable_way(
     path: str,
     writable: Iterable[str],
@@ -181,7 +191,7 @@ def writable_way(
     readlink: Callable[[str], str] = os.readlink,
 ) -> str | None:
     """Return the writable path that holds a file, or a symbolic link on the way to it; None if there is none."""
-    places = {*_places(path, readlink), realpath(path)}
+    places = ways([path], realpath=realpath, readlink=readlink)
     for root in writable:
         if any(_holds(realpath(root), place) for place in places):
             return root

@@ -1,25 +1,30 @@
-"""Places that a sandbox must not be given by accident, and whether a folder is safe to grant without being asked.
+"""Places that a sandbox must not be given by accident: where they are, for this user on this machine.
 
-A folder is granted automatically only when it holds no configuration that unconfined programs obey, no credentials,
-and no code that they import.
+They hold configuration that unconfined programs obey, credentials, or code that they import. What to make of them says
+`policy.places`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import pwd
 import re
-import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_core import paths as jupyter_paths
 
+from openshell_kernel.policy import sources
 from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.policy.places import (
+    CREDENTIALS,
+    Place,
+    holds,
+    refuse_reading,
+    refuse_secret,
+    refuse_writing,
+)
 from openshell_kernel.sandbox.ways import walk
 from openshell_kernel.server.private import private_folders
 
@@ -28,6 +33,18 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.effective import Rule
     from openshell_kernel.server.interpreter import Interpreter
+
+__all__ = [
+    "Place",
+    "exposures",
+    "holds",
+    "protected",
+    "refuse_link",
+    "refuse_reading",
+    "refuse_secret",
+    "refuse_writing",
+    "straight",
+]
 
 _ACCOUNT = (
     ".aws",
@@ -55,60 +72,11 @@ _ACCOUNT = (
     ".ssh",
     ".zshrc",
 )
-_CREDENTIALS = (
-    ".aws",
-    ".azure",
-    ".cache/huggingface",
-    ".config/gcloud",
-    ".config/gh",
-    ".docker",
-    ".git-credentials",
-    ".gnupg",
-    ".huggingface",
-    ".jupyter",
-    ".kaggle",
-    ".kube",
-    ".local/share/keyrings",
-    ".mozilla",
-    ".netrc",
-    ".npmrc",
-    ".password-store",
-    ".pypirc",
-    ".ssh",
-)
 _SETTINGS = ("jupyter*_config.py", "jupyter*_config.json", "jupyter*_config.d/*.json")
 _KEYS = re.compile(rb"^[^#\n]*(token|password|secret)", re.IGNORECASE | re.MULTILINE)
 _LOG = "a log of Jupyter's server, where its token may stand (let it log to a file elsewhere)"
-_SHARED = stat.S_ISVTX | stat.S_IWOTH
-# What tells a home directory. A project may have settings of npm and a folder for containers of its own.
-_SIGNS = (*(name for name in _CREDENTIALS if name not in (".docker", ".npmrc")), ".docker/config.json")
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # what tells a virtual environment, and one of conda
-_FIRST_USER = 1000  # UID_MIN, login.defs(5)
-_NOBODY = 65534
 _SHOWN = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A path that a sandbox must not write, and what it is, in words.
-
-    `beneath` tells whether a folder inside it is out of bounds as well. An import root is different: a folder inside
-    is harmless unless it is a package, a folder that holds it could change what unconfined programs import. A `secret`
-    place should not be read either. An `environment` may lie in a granted folder where it is kept as it is; so may a
-    link on the way to one.
-    """
-
-    path: str
-    what: str
-    beneath: bool = True
-    secret: bool = False
-    environment: bool = False
-
-
-@functools.cache
-def _accounts() -> tuple[pwd.struct_passwd, ...]:
-    """Return the accounts of this machine, looked up once: a directory service may take its time to list them."""
-    return tuple(pwd.getpwall())
 
 
 def _commands() -> Iterator[list[str]]:
@@ -140,11 +108,11 @@ def protected(
     interpreters = tuple(interpreters)
     return (
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
-        *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in _CREDENTIALS),
+        *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in CREDENTIALS),
         _place(jupyter_paths.jupyter_runtime_dir(), "keys of Jupyter's servers and kernels", secret=True),
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
-        *(_place(path, "openshell_kernel's own files") for path in own),
+        *(Place(path=path, what="openshell_kernel's own files") for path in sources.ways(own)),
         *(_place(path, "a lock with which it can stop other kernels' starts", secret=True) for path in locks),
         *(_place(path, _LOG, secret=True) for path in logs),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
@@ -178,52 +146,6 @@ def protected(
     )
 
 
-def refuse_writing(
-    folder: str,
-    places: Iterable[Place],
-    *,
-    home: str,
-    accounts: Callable[[], Iterable[pwd.struct_passwd]] = _accounts,
-    kept: Iterable[str] = (),
-) -> str:
-    """Return why a folder must not be granted read-write without being asked; empty when it may be.
-
-    `kept` are environments in it that stay as they are.
-    """
-    real = os.path.realpath(folder)
-    if not os.path.isdir(real):
-        return "it is not a folder"
-    return (
-        refuse_reading(folder, home=home)
-        or ("it is a folder for files of all users" if os.stat(real).st_mode & _SHARED == _SHARED else "")
-        or _protected_there(real, places, tuple(kept))
-        or _home_there(real, accounts())
-    )
-
-
-def _protected_there(real: str, places: Iterable[Place], kept: tuple[str, ...]) -> str:
-    kept = tuple(path for path in kept if path != real and holds(real, path))
-    for place in places:
-        if not place.secret and any(holds(path, place.path) for path in kept):
-            continue
-        if holds(real, place.path):
-            return f"it holds {place.path}, {place.what}"
-        if holds(place.path, real) and (place.beneath or os.path.lexists(os.path.join(real, "__init__.py"))):
-            return f"it lies in {place.path}, {place.what}"
-    return ""
-
-
-def _home_there(real: str, accounts: Iterable[pwd.struct_passwd]) -> str:
-    """Return how it shows that a folder is or holds a home directory, whoever's; empty where it does not."""
-    for name in _SIGNS:
-        if os.path.lexists(os.path.join(real, name)):
-            return f"it holds {os.path.join(real, name)}, credentials of an account"
-    for account in accounts:
-        if _is_a_persons(account) and holds(real, os.path.realpath(account.pw_dir)):
-            return f"it is or holds {account.pw_dir}, the home directory of {account.pw_name}"
-    return ""
-
-
 def refuse_link(folder: str, real: str, *, root: str | None, home: str) -> str:
     """Return why a folder must not be granted under this name; empty when no symbolic link leads there.
 
@@ -243,36 +165,9 @@ def straight(folder: str, *, root: str | None, home: str) -> str:
     return os.path.normpath(os.path.join(os.path.realpath(base), os.path.relpath(named, os.path.abspath(base))))
 
 
-def refuse_reading(folder: str, *, home: str) -> str:
-    """Return why a folder must not be granted read-only without being asked; empty when it may be."""
-    real, real_home = os.path.realpath(folder), os.path.realpath(home)
-    if real == "/":
-        return "it is the root of the file system"
-    if real == real_home:
-        return "it is your home directory"
-    if holds(real, real_home):
-        return f"it holds your home directory, {home}"
-    return ""
-
-
-def refuse_secret(path: str, places: Iterable[Place]) -> str:
-    """Return why a path must not be opened even for reading, because of secrets in it or around it; empty if it may."""
-    for place in places:
-        if place.secret and holds(path, place.path):
-            return f"it holds {place.path}, {place.what}"
-        if place.secret and holds(place.path, path):
-            return f"it lies in {place.path}, {place.what}"
-    return ""
-
-
 def is_environment(folder: str) -> bool:
     """Return whether a folder is a virtual environment of Python, or an environment of conda."""
     return any(os.path.exists(os.path.join(folder, sign)) for sign in _ENVIRONMENT)
-
-
-def holds(folder: str, path: str) -> bool:
-    """Return whether a path is a folder itself or lies beneath it, by name."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def exposures(
@@ -329,12 +224,6 @@ def _folders(path: str) -> Iterator[str]:
     while path != "/":
         path = os.path.dirname(path)
         yield path
-
-
-def _is_a_persons(account: pwd.struct_passwd) -> bool:
-    """Whether people, or root, log in to an account. The homes of others are folders of the system's, or none."""
-    number = account.pw_uid
-    return (number == 0 or (number >= _FIRST_USER and number != _NOBODY)) and os.path.isabs(account.pw_dir)
 
 
 def _listed(places: Iterable[Place]) -> str:

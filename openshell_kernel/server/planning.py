@@ -20,6 +20,7 @@ from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, modes, sources, trust, unenforced
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.enrichment import enrich
+from openshell_kernel.policy.places import PRIVATE_FOLDER, Guarded
 from openshell_kernel.sandbox.abi import known_abi
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server import arguments, environments, gpus, interpreter, override, places, seccomp
@@ -202,7 +203,7 @@ async def make_plan(
     with _released_on_error(held):
         store = trust.store_path(os.environ)
         shared = sources.shared(os.environ)
-        own = [str(homes()), os.path.dirname(store), *(source.path for source in shared), *selection.records]
+        own = [str(homes()), os.path.dirname(store), store, *(source.path for source in shared), *selection.records]
         if loaded.source.kind is not sources.SourceKind.NEARBY:
             # A trusted policy near the notebook may be rewritten by it: see sources.refuse_writable_source.
             own.append(loaded.source.path)
@@ -224,7 +225,7 @@ async def make_plan(
         words = kernel_command(command, None if packages is None else user_site)
         argv = [connection_file if word == jupyters else word for word in words]
         locks = [registry.lock] if selection.hold else []
-        protected = places.protected(pythons, own, home=home, locks=locks, logs=logs)
+        protected = places.protected(pythons, [*own, _OWN_PACKAGE], home=home, locks=locks, logs=logs)
         kept = await environments.keep(loaded.policy, workdir, protected, trusted)
         needed = runtime(
             python,
@@ -272,6 +273,7 @@ async def make_plan(
         trust.refuse_writable_store(store, loaded.source, writable)
         record: dict[str, Any] = {
             "effective": effective.to_json(),
+            "guarded": _guarded(home, protected),
             "kernel": {
                 "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
                 "python": executable,
@@ -324,6 +326,15 @@ def _kernels_folders(loaded: LoadedPolicy, home: str, writable: Iterable[str]) -
     folders = {os.path.realpath(path) for path in (loaded.root or home, home, loaded.workdir, *writable)}
     # A server whose root folder is that of the file system keeps its notebooks somewhere in it, and not everywhere.
     return tuple(sorted(path for path in folders - {"/"} if os.path.isdir(path)))
+
+
+def _guarded(home: str, protected: Iterable[places.Place]) -> dict[str, Any]:
+    """Return what `%policy why` must know so that it proposes nothing that a start refuses, or that exposes secrets.
+
+    Most of it stands in every account, or in what a kernel is shown anyway. Where other kernels' folders are does not.
+    """
+    told = [place for place in protected if not PRIVATE_FOLDER.fullmatch(os.path.basename(place.path))]
+    return dataclasses.asdict(Guarded(home=os.path.realpath(home), places=tuple(told)))
 
 
 def _exact(rule: Rule, needed: Runtime) -> bool:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import stat
 import tempfile
 from pathlib import Path
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.policy.places import PRIVATE_FOLDER
 from openshell_kernel.server.trees import remove_tree
 
 _LONGEST_SOCKET_PATH = 107  # struct sockaddr_un, unix(7)
 # The longest name among the sockets that are made in here: multiprocessing's, in the temporary folder.
 _SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a part of a path
 _PREFIX = "openshell-"
-_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp makes it
+_NAME = PRIVATE_FOLDER  # as tempfile.mkdtemp makes it
 _INSIDE = ("ipc", "tmp", "run")
 HOME = "home"
 """Where a home that is not kept lies."""

@@ -70,8 +70,8 @@ def runtime(
     protected, kept = tuple(protected), kept or Kept()
     refusal = linked or places.refuse_writing(workdir, protected, home=home, kept=kept.paths)
     parts = None if linked or not refusal else _beside(workdir, protected, home=home)
-    # Nobody is told to list a whole home directory.
-    remedy = _OWN_FOLDER if places.refuse_reading(workdir, home=home) else _WORKDIR_REMEDY
+    # Nobody is told to list what is not safe to grant.
+    remedy = _WORKDIR_REMEDY if linked else _OWN_FOLDER
     return Runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
@@ -91,13 +91,11 @@ def runtime(
         environment=environment.record,
         home=Home(kind=own_home.kind, path=own_home.path),
         straight=frozenset((*code, *libraries, *certificates, *records)),
+        refused=(*refused_code, *refused_libraries, *refused_certificates),
         notices=(
             *own_home.notices,
             *notices,
             *([_no_new_files(workdir, parts, kept.problem)] if parts else []),
-            *refused_code,
-            *refused_libraries,
-            *refused_certificates,
         ),
     )
 
@@ -121,8 +119,8 @@ def _no_new_files(workdir: str, parts: Beside, problem: str) -> str:
 
 def _judged(
     named: Iterable[tuple[str, str]], *, protected: Iterable[places.Place], home: str, tops: tuple[str, ...] = ()
-) -> tuple[dict[str, str], list[str]]:
-    """Return what may be read of paths that are named somewhere, with the reasons, and notices of what may not.
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return what may be read of paths that are named somewhere, with the reasons, and of what may not with notices.
 
     A path that was meant for code may be a symbolic link by now, which another notebook has put there. So it is where
     the name leads that is judged, and that is what is granted. Beneath `tops`, where notebooks are, what stands in a
@@ -132,14 +130,13 @@ def _judged(
     notices = []
     for path, reason in named:
         real = os.path.realpath(path)
-        refusal = (
-            places.refuse_reading(real, home=home)
-            or places.refuse_secret(real, protected)
-            or _refuse_detour(path, real, tops)
-        )
+        unsafe = places.refuse_reading(real, home=home) or places.refuse_secret(real, protected)
+        refusal = unsafe or _refuse_detour(path, real, tops)
         if refusal:
             where = real if real == path else f"{real}, to which {path} leads,"
-            notices.append(f"{where} is not granted ({reason}): {refusal}; if it is meant, list it in read_only")
+            # Nobody is told to grant secrets.
+            remedy = "name a folder without secrets" if unsafe else "if it is meant, list it in read_only"
+            notices.append((real, f"{where} is not granted ({reason}): {refusal}; {remedy}"))
         else:
             granted.setdefault(real, reason)
     return granted, notices

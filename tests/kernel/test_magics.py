@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from openshell_kernel.kernel import magics, memfd, permissions
 from openshell_kernel.kernel.completion import complete
 from openshell_kernel.policy import baseline, loading
-from openshell_kernel.policy.effective import Environment, Hardware, Home
+from openshell_kernel.policy.effective import Access, Environment, Hardware, Home
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.explain import why
 
@@ -153,11 +153,38 @@ def test_env_lists_names_and_show_tells_how_many_were_withheld(start):
 
 
 def test_why_says_what_the_tilde_leads_to(start, environ, tmp_path):
-    environ.setenv("HOME", str(tmp_path))
-    home = Home(kind="ephemeral", path=str(tmp_path))
-    shell = start(snapshots.record(snapshots.effective(home=home)))
-    assert "the kernel's private home, to which ~ leads" in shell.run("%policy why ~/.ssh/id_ed25519").stdout
+    private, own = tmp_path / "private", tmp_path / "own"
+    for folder in (private, own):
+        folder.mkdir()
+    (private / "here").touch()
+    environ.setenv("HOME", str(private))
+    policy = snapshots.effective(home=Home(kind="ephemeral", path=str(private)))
+    shell = start({**snapshots.record(policy), "guarded": {"home": str(own), "places": []}})
+    assert "the kernel's private home, to which ~ leads" in shell.run("%policy why ~/here").stdout
+    asked = " ".join(shell.run("%policy why ~/.ssh/id_ed25519").stdout.split())
+    assert f"this is about your own home directory, {own}." in asked
+    assert f"{own}/.ssh/id_ed25519: does not exist" in asked
     assert "private home" not in shell.run("%policy why /etc/passwd").stdout
+
+
+def test_why_takes_a_pattern_for_the_folder_that_it_stands_in(start, tmp_path):
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "a.csv").touch()
+    (tmp_path / "odd*name").touch()
+    shell = start(snapshots.record(snapshots.effective()))
+    for pattern in ("sets/*.csv", "sets/*/a?/[ab]"):
+        asked = shell.run(f"%policy why {tmp_path}/{pattern}").stdout
+        assert "A policy lists no patterns" in asked
+        assert f"{tmp_path}/sets: directory" in asked
+        assert "*" not in asked.partition("directory")[2]
+    assert f"{tmp_path}/odd*name: file" in shell.run(f"%policy why {tmp_path}/odd*name").stdout
+
+
+def test_why_judges_the_nearest_folder_that_exists_where_the_one_above_is_missing(start, tmp_path):
+    shell = start(snapshots.record(snapshots.effective(snapshots.rule(str(tmp_path), Access.READ_WRITE))))
+    asked = shell.run(f"%policy why {tmp_path}/none/deeper/new.csv").stdout
+    assert "writing    allowed   create this file, and the folders above it" in asked
+    assert "Ordinary file permissions refuse" not in asked
 
 
 def test_show_yaml_keeps_what_concerns_kernels_and_takes_values_from_the_environment(start, environ, tmp_path):
@@ -202,7 +229,7 @@ def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_all
     path = tmp_path / "file"
     path.touch()
     verdicts = why(snapshots.effective(snapshots.rule(str(path), rights=("read_file",))), str(path))
-    reading, writing, _ = permissions.annotate(verdicts, access=lambda *_: False)
+    reading, writing = permissions.annotate(verdicts, access=lambda *_: False)
     assert "Ordinary file permissions refuse it" in reading.notes[-1]
     assert not any("Ordinary" in note for note in writing.notes)
     assert permissions.annotate(verdicts, access=lambda *_: True) == verdicts

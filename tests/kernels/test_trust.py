@@ -133,8 +133,8 @@ def test_a_link_in_the_place_of_a_folder_brings_no_other_folders_home(user, swap
     with kernels.started(cwd=user / "notebooks" / "valued") as kernel:
         valued = kernel.value("__import__('os').path.expanduser('~')")
     with swapped() as kernel:
-        startup = f"{valued}/.ipython/profile_default/startup/planted.py"
-        assert kernel.run(f"open({startup!r}, 'w')").error.startswith("PermissionError")
+        planted = f"{valued}/.bashrc"
+        assert kernel.run(f"open({planted!r}, 'w')").error.startswith("PermissionError")
         assert kernel.value("__import__('os').path.expanduser('~')") != valued
         assert "a symbolic link leads from" in " ".join(kernel.run("%policy show").text.split())
 

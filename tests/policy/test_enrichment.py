@@ -376,3 +376,25 @@ def test_what_a_newer_openshell_demands_is_told_and_owned_up_to():
     ]
     assert unenforced.unknown(["inference"]) in effective.unenforced
     assert effective.declared["inference"] == {}
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ({"read_write": ("/home/me",)}, None),
+        ({"read_write": ("/home/me/notebooks",)}, None),
+        ({"read_only": ("/home/me",)}, "only reading it is, as the policy lists it; unsafe"),
+        ({"read_write": ("/home/me/notes",)}, "unsafe"),
+    ],
+)
+def test_a_working_directory_that_is_not_granted_by_itself_and_is_by_the_policy_is_not_missed(listed, told):
+    runtime = replace(RUNTIME, workdir_refusal="unsafe")
+    effective = enrich(policy(workdir=True, **listed), NO_GPU, runtime, source="p", realpath=lambda path: path)
+    assert [skipped.why for skipped in effective.skipped] == ([told] if told else [])
+
+
+def test_what_is_refused_by_itself_is_told_of_only_where_the_policy_does_not_grant_it():
+    runtime = replace(RUNTIME, refused=(("/home/me/lib", "lib is not granted"), ("/srv/lib", "srv is not granted")))
+    for listed, expected in (((), ["lib is not granted", "srv is not granted"]), (("/srv",), ["lib is not granted"])):
+        effective = enrich(policy(listed), NO_GPU, runtime, source="p", realpath=lambda path: path)
+        assert [notice for notice in effective.notices if "is not granted" in notice] == expected

@@ -20,21 +20,29 @@ from openshell_kernel.policy.effective import (
     Rule,
     Skipped,
 )
-from openshell_kernel.policy.explain import Action, Kind, kind_of, printable, why, yaml_scalar
+from openshell_kernel.policy.explain import Action, Guarded, Kind, is_program, kind_of, why, yaml_scalar
+from openshell_kernel.text import printable
+from openshell_kernel.policy.places import Place
 
 READ_WRITE = Access.READ_WRITE
 FILE_READ = ("execute", "read_file")
 
 
-def ask(policy, path, tree, links=None, home=""):
+def ask(policy, path, tree, links=None, home="", places=()):
     """Explain a path in a made-up tree: a dict of path to kind."""
-    verdicts = why(policy, path, home=home, resolve=lambda p: (links or {}).get(p, p), kind=tree.get)
+    verdicts = why(
+        policy,
+        path,
+        guarded=Guarded(home=home, places=places),
+        resolve=lambda p: (links or {}).get(p, p),
+        kind=tree.get,
+        runnable=lambda p: p.endswith(("/tool", "/env")),
+    )
     return {verdict.action: verdict for verdict in verdicts}
 
 
 def allowed(policy, path, tree):
-    verdicts = ask(policy, path, tree)
-    return tuple(verdicts[action].allowed for action in Action)
+    return tuple(verdict.allowed for verdict in ask(policy, path, tree).values())
 
 
 TREE = {
@@ -55,17 +63,22 @@ TREE = {
 @pytest.mark.parametrize(
     ("rights", "path", "expected"),
     [
-        (READ_RIGHTS, "/data/set/a.csv", (True, False, True)),
-        (WRITE_RIGHTS, "/data/set/a.csv", (True, True, True)),
+        (READ_RIGHTS, "/data/set/a.csv", (True, False)),
+        (WRITE_RIGHTS, "/data/set/a.csv", (True, True)),
+        (READ_RIGHTS, "/data/set/tool", (True, False, True)),
+        (WRITE_RIGHTS, "/data/set/tool", (True, True, True)),
         (READ_RIGHTS, "/data/set", (True, False, True)),
         (WRITE_RIGHTS, "/data/set", (True, True, True)),
         (READ_RIGHTS, "/data", (True, False, True)),
-        (WRITE_RIGHTS, "/data/set/new.csv", (True, True, True)),
-        (READ_RIGHTS, "/data/set/new.csv", (True, False, True)),
-        (WRITE_RIGHTS, "/database", (False, False, False)),
+        (WRITE_RIGHTS, "/data/set/new.csv", (True, True)),
+        (READ_RIGHTS, "/data/set/new.csv", (True, False)),
+        (WRITE_RIGHTS, "/data/out/deep/new.csv", (True, True)),
+        (("read_file", "write_file", "make_reg"), "/data/set/new.csv", (True, True)),
+        (("read_file", "write_file", "make_reg"), "/data/out/deep/new.csv", (True, False)),
+        (WRITE_RIGHTS, "/database", (False, False)),
         (WRITE_RIGHTS, "/", (False, False, False)),
-        (WRITE_RIGHTS, "/nowhere", (False, False, False)),
-        (("read_dir", "execute"), "/data/set/a.csv", (False, False, True)),
+        (WRITE_RIGHTS, "/nowhere", (False, False)),
+        (("read_dir", "execute"), "/data/set/tool", (False, False, True)),
         (("read_dir", "make_reg"), "/data/set", (True, False, False)),
         (("read_dir", "write_file"), "/data/set", (True, False, False)),
     ],
@@ -84,14 +97,14 @@ def test_the_rules_above_a_path_add_up():
 
 def test_a_file_rule_covers_that_file_only():
     policy = effective(rule("/data/set/a.csv", rights=FILE_READ))
-    assert allowed(policy, "/data/set/a.csv", TREE) == (True, False, True)
-    assert allowed(policy, "/data/set/a.csv/x", TREE) == (False, False, False)
+    assert allowed(policy, "/data/set/a.csv", TREE) == (True, False)
+    assert allowed(policy, "/data/set/a.csv/x", TREE) == (False, False)
     assert allowed(policy, "/data/set/tool", TREE) == (False, False, False)
 
 
 def test_a_file_rule_does_not_outlive_its_file():
     policy = effective(rule("/data/set/gone", rights=FILE_READ))
-    assert allowed(policy, "/data/set/gone", TREE) == (False, False, False)
+    assert allowed(policy, "/data/set/gone", TREE) == (False, False)
     note = ask(effective(rule("/data/set/tool", rights=FILE_READ)), "/data/set/tool", TREE)[Action.READ].notes[0]
     assert "once replaced" in note
 
@@ -101,7 +114,7 @@ def test_a_rule_is_judged_by_the_place_that_it_bound_to():
     bound = policy.rules[0].__class__(
         path="/home/link", access=READ_WRITE, rights=WRITE_RIGHTS, origin=Origin.POLICY, reason="", resolved="/data/set"
     )
-    assert allowed(effective(bound), "/data/set/a.csv", TREE) == (True, True, True)
+    assert allowed(effective(bound), "/data/set/a.csv", TREE) == (True, True)
     assert allowed(effective(bound), "/home/link", {**TREE, "/home/link": Kind.DIRECTORY}) == (False, False, False)
 
 
@@ -131,7 +144,7 @@ def test_a_path_is_judged_by_what_its_links_lead_to():
 
 
 def test_the_root_folder_as_a_rule_covers_everything():
-    assert allowed(effective(rule("/")), "/data/set/a.csv", TREE) == (True, False, True)
+    assert allowed(effective(rule("/")), "/data/set/tool", TREE) == (True, False, True)
 
 
 def test_what_is_refused_names_the_line_to_add():
@@ -167,7 +180,7 @@ def test_nobody_is_told_to_make_the_root_folder_writable():
     for path in ("/", "/new.csv"):
         verdict = ask(effective(), path, TREE)[Action.WRITE]
         assert verdict.remedy is None
-        assert "root folder" in verdict.notes[0]
+        assert "is the root of the file system" in verdict.withheld
 
 
 def test_a_path_that_the_policy_lists_read_only_has_to_leave_that_list():
@@ -178,20 +191,18 @@ def test_a_path_that_the_policy_lists_read_only_has_to_leave_that_list():
 def test_in_procfs_only_the_whole_helps_and_nothing_can_be_run():
     reading = effective(rule("/proc", rights=PROC_READ_RIGHTS))
     verdicts = ask(reading, "/proc/self/comm", TREE)
-    assert [verdicts[action].allowed for action in Action] == [True, False, False]
+    assert [verdict.allowed for verdict in verdicts.values()] == [True, False]
     assert verdicts[Action.WRITE].remedy.yaml.endswith("read_write:\n    - /proc")
-    assert verdicts[Action.EXECUTE].remedy is None
+    assert "command lines" in verdicts[Action.WRITE].remedy.opens
+    assert ask(reading, "/proc", TREE)[Action.EXECUTE].remedy is None
     promoted = effective(rule("/proc", READ_WRITE, Origin.PROMOTION, rights=PROC_WRITE_RIGHTS))
-    assert allowed(promoted, "/proc/self/comm", TREE) == (True, True, False)
+    assert allowed(promoted, "/proc/self/comm", TREE) == (True, True)
     assert allowed(promoted, "/proc", TREE) == (True, False, False)
 
 
 def test_a_device_can_be_read_and_written_and_never_run():
     policy = effective(rule("/dev/nvidia0", READ_WRITE, Origin.GPU_BASELINE, rights=DEVICE_RIGHTS))
-    assert allowed(policy, "/dev/nvidia0", TREE) == (True, True, False)
-    verdict = ask(policy, "/dev/nvidia0", TREE)[Action.EXECUTE]
-    assert verdict.remedy is None
-    assert verdict.notes == ("Only regular files can be run.",)
+    assert allowed(policy, "/dev/nvidia0", TREE) == (True, True)
 
 
 def test_connecting_to_a_socket_is_said_to_be_another_matter():
@@ -218,6 +229,40 @@ def test_a_rule_that_was_skipped_because_its_folder_is_missing_is_mentioned_bene
             "A rule for /data/lost was not applied: No such file or directory",
         )
     assert not ask(policy, "/data/other", TREE)[Action.READ].notes
+
+
+def test_a_remedy_says_what_else_it_opens():
+    verdicts = ask(effective(), "/data/set", TREE)
+    assert (
+        verdicts[Action.READ].remedy.opens == "It opens all that is in /data/set, or will be: for reading and running."
+    )
+    assert "reading, writing, deleting and running" in verdicts[Action.WRITE].remedy.opens
+    assert "this file" in ask(effective(), "/data/set/a.csv", TREE)[Action.WRITE].remedy.opens
+    assert "all that is in /data/set" in ask(effective(), "/data/set/new.csv", TREE)[Action.WRITE].remedy.opens
+
+
+def test_no_line_is_proposed_for_what_is_guarded_and_it_is_said_why():
+    places = (
+        Place(path="/data/set/keys", what="keys of somebody", secret=True),
+        Place(path="/data/out", what="programs"),
+    )
+    tree = {**TREE, "/data/set/keys": Kind.DIRECTORY, "/data/set/keys/a": Kind.FILE, "/data/out": Kind.DIRECTORY}
+    for path in ("/data/set/keys", "/data/set/keys/a", "/data/set", "/data"):
+        for verdict in ask(effective(), path, tree, places=places).values():
+            assert verdict.remedy is None
+            assert verdict.withheld.startswith(("it ", "its folder "))
+            assert "/data/set/keys, keys of somebody" in verdict.withheld
+    verdicts = ask(effective(), "/data/out", tree, places=places)
+    assert verdicts[Action.READ].remedy
+    assert verdicts[Action.WRITE].remedy is None
+    verdicts = ask(effective(), "/data/out/new", tree, places=places)
+    assert verdicts[Action.WRITE].withheld == "its folder is /data/out, programs"
+
+
+def test_only_a_file_that_is_executable_is_a_program(tmp_path):
+    (tmp_path / "data.csv").touch(0o644)
+    (tmp_path / "tool").touch(0o755)
+    assert [is_program(str(tmp_path / name)) for name in ("data.csv", "tool", "none")] == [False, True, False]
 
 
 def test_the_kind_is_that_of_the_inode(tmp_path):

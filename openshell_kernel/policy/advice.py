@@ -1,0 +1,111 @@
+"""What to add to a policy: only lines with which a kernel starts, and that open nothing which nobody means to open."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from openshell_kernel.policy.effective import MAX_PATHS, Access, Origin
+from openshell_kernel.policy.places import Guarded, holds, why_not_propose_reading, why_not_propose_writing
+from openshell_kernel.text import printable
+
+if TYPE_CHECKING:
+    from openshell_kernel.policy.effective import EffectivePolicy, Rule
+
+_PROC = "/proc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """What would allow it: the lines to stand in the policy, what to do besides, and what else they open."""
+
+    yaml: str
+    advice: str
+    opens: str
+
+
+def remedy(path: str, access: Access, *, folder: bool, advice: str, effective: EffectivePolicy) -> Remedy:
+    """Return the lines that list a path which `why_not` found harmless; `folder` tells whether it is or will be one."""
+    if access is Access.READ_WRITE and any(rule.access is Access.READ_ONLY for rule in _listed(effective, path)):
+        advice = f"{advice} Take it out of read_only: a path stands in one list only.".strip()
+    lines = f"filesystem_policy:\n  {access.value}:\n    - {yaml_scalar(path)}"
+    return Remedy(yaml=lines, advice=advice, opens=_opens(path, access, folder=folder))
+
+
+def _opens(path: str, access: Access, *, folder: bool) -> str:
+    shown = printable(path)
+    if path == _PROC:
+        return f"It opens all of {shown}: what the other programs of this machine are, and their command lines."
+    if not folder:
+        return "It opens this file for reading, writing and running." if access is Access.READ_WRITE else ""
+    if access is Access.READ_WRITE:
+        return f"It opens all that is in {shown}, or will be: for reading, writing, deleting and running."
+    return f"It opens all that is in {shown}, or will be: for reading and running."
+
+
+def why_not(path: str, access: Access, effective: EffectivePolicy, guarded: Guarded) -> str:
+    """Return why no line for a path is proposed, as a part of a sentence; empty where one would do no harm.
+
+    Of what a start refuses besides a line that stands in the wrong place, all is looked at here.
+    """
+    judge = why_not_propose_writing if access is Access.READ_WRITE else why_not_propose_reading
+    return (
+        _unwritable_name(path)
+        or _too_many(path, effective)
+        or judge(path, guarded)
+        or _other_gpu(path, effective)
+        or (_contradicts(path, effective) if access is Access.READ_WRITE else "")
+    )
+
+
+def _unwritable_name(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, as a policy is: rename it, or list the folder above it"
+    return ""
+
+
+def _too_many(path: str, effective: EffectivePolicy) -> str:
+    listed = effective.declared.get("filesystem_policy") or {}
+    count = sum(len(listed.get(access.value) or ()) for access in Access)
+    if count < MAX_PATHS or _listed(effective, path):
+        return ""
+    return f"the policy lists {count} paths already, as many as it may: list folders above them instead"
+
+
+def _other_gpu(path: str, effective: EffectivePolicy) -> str:
+    hardware, selection = effective.hardware, effective.selection
+    own = {f"/dev/nvidia{gpu.minor}" for gpu in hardware.gpus}
+    own.update(node for gpu in hardware.gpus for device in gpu.mig_devices for node in device.capabilities)
+    if path in own - {*selection.nodes, *selection.capabilities}:
+        return "it is a GPU that this kernel was not given: ask for it in jupyter.gpu, so that it is held as well"
+    return ""
+
+
+def _contradicts(path: str, effective: EffectivePolicy) -> str:
+    """Return what the policy demands to stay read-only and would not; best_effort only tells of it."""
+    if effective.compatibility != "hard_requirement":
+        return ""
+    for rule in effective.rules:
+        place = rule.resolved or rule.path
+        listed = rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY
+        if listed and place != path and holds(path, place):
+            return f"{rule.path}, which the policy lists read-only, lies in it and would become writable"
+    return ""
+
+
+def _listed(effective: EffectivePolicy, path: str) -> list[Rule]:
+    return [
+        rule
+        for rule in effective.rules
+        if path in (rule.resolved or rule.path, rule.path) and rule.origin is Origin.POLICY
+    ]
+
+
+def yaml_scalar(path: str) -> str:
+    """Return an absolute path as YAML: as it stands if it is plain, otherwise in double quotes."""
+    if re.fullmatch(r"/[A-Za-z0-9_./+@=-]*", path):
+        return path
+    return '"' + printable(path.replace("\\", "\\\\").replace('"', '\\"')) + '"'

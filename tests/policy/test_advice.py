@@ -1,0 +1,113 @@
+"""A line is proposed only if a kernel starts with it and it opens nothing that nobody means to open."""
+
+import os
+import pwd
+from dataclasses import replace
+
+import pytest
+from fakes.snapshots import effective, rule
+
+from openshell_kernel.policy import advice
+from openshell_kernel.policy.effective import MAX_PATHS, Access, GpuDevice, GpuSelection, Hardware
+from openshell_kernel.policy.loading import parse
+from openshell_kernel.policy.places import Guarded, Place, why_not_propose_reading, why_not_propose_writing
+
+READ, WRITE = Access.READ_ONLY, Access.READ_WRITE
+
+
+@pytest.fixture
+def home(tmp_path):
+    for name in ("home/.ssh", "home/data", "venv/bin", "src/package", "tools", "shared", "other/alice/.ssh"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "src/package/__init__.py").touch()
+    (tmp_path / "shared").chmod(0o1777)
+    return tmp_path / "home"
+
+
+def guarded(home):
+    base = str(home.parent)
+    places = (
+        Place(path=f"{home}/.ssh", what="credentials of your account", secret=True),
+        Place(path=f"{home}/.bashrc", what="settings of your account"),
+        Place(path=f"{base}/venv", what="the Python environment"),
+        Place(path=f"{base}/src", what="what Python imports", beneath=False),
+        Place(path=f"{base}/tools", what="from where programs are run", beneath=False),
+    )
+    return Guarded(home=str(home), places=places)
+
+
+def people(home):
+    number, folder = 1001, str(home.parent / "other/alice")
+    return lambda: [pwd.struct_passwd(("alice", "x", number, number, "", folder, "/bin/sh"))]
+
+
+@pytest.mark.parametrize(
+    ("path", "reading", "writing"),
+    [
+        ("home/data", "", ""),
+        ("home/data/new.csv", "", ""),
+        ("home/.bashrc", "", "settings of your account"),
+        ("home/.ssh", "credentials of your account", "credentials of your account"),
+        ("home/.ssh/id_rsa", "it lies in", "it lies in"),
+        ("home", "it is your home directory", "it is your home directory"),
+        (".", "it holds your home directory", "it holds your home directory"),
+        ("other", "the home directory of alice", "the home directory of alice"),
+        ("other/alice", "credentials of an account", "credentials of an account"),
+        ("other/alice/.ssh/id_rsa", "credentials of alice", "credentials of alice"),
+        ("other/alice/data.csv", "", ""),
+        ("venv/bin/python", "", "the Python environment"),
+        ("src/new.py", "", "what Python imports"),
+        ("src/package/new.py", "", "what Python imports"),
+        ("src/data/a.csv", "", ""),
+        ("tools/run", "", "from where programs are run"),
+        ("shared", "", "a folder for files of all users"),
+        ("openshell-abcdefgh/ipc", "a kernel's private folder", "a kernel's private folder"),
+        ("/", "it is the root", "it is the root"),
+        ("/dev", "folder of devices", "folder of devices"),
+        ("/dev/mem", "reads every file", "reads every file"),
+        ("/dev/zero", "", ""),
+    ],
+)
+def test_what_would_expose_or_be_refused_is_told_apart(home, path, reading, writing):
+    full = os.path.normpath(os.path.join(home.parent, path))
+    for judge, expected in ((why_not_propose_reading, reading), (why_not_propose_writing, writing)):
+        reason = judge(full, guarded(home), accounts=people(home))
+        assert (expected in reason) if expected else (reason == "")
+
+
+def test_the_root_is_known_where_nothing_is():
+    assert "root of the file system" in advice.why_not("/", READ, effective(), Guarded())
+
+
+def test_a_name_that_no_policy_can_hold_is_not_proposed():
+    assert "not UTF-8" in advice.why_not("/data/\udcff", READ, effective(), Guarded())
+
+
+def test_a_full_policy_gets_no_further_path():
+    full = effective(declared={"version": 1, "filesystem_policy": {"read_only": ["/x"] * MAX_PATHS}})
+    assert f"lists {MAX_PATHS} paths already" in advice.why_not("/data", READ, full, Guarded())
+
+
+def test_what_hard_requirement_would_refuse_is_not_proposed():
+    policy = effective(rule("/data/labels"), compatibility="hard_requirement")
+    assert "/data/labels, which the policy lists read-only" in advice.why_not("/data", WRITE, policy, Guarded())
+    assert advice.why_not("/data", READ, policy, Guarded()) == ""
+    assert advice.why_not("/data/labels", WRITE, policy, Guarded()) == ""
+    assert advice.why_not("/data", WRITE, replace(policy, compatibility="best_effort"), Guarded()) == ""
+
+
+def test_a_gpu_is_asked_for_and_not_listed():
+    hardware = Hardware(
+        status="ok", detail="", present=True, gpus=(GpuDevice(index=0, minor=0), GpuDevice(index=1, minor=1))
+    )
+    policy = effective(hardware=hardware, selection=GpuSelection(granted=True, nodes=("/dev/nvidia0",)))
+    assert "ask for it in jupyter.gpu" in advice.why_not("/dev/nvidia1", READ, policy, Guarded())
+    assert advice.why_not("/dev/nvidia0", READ, policy, Guarded()) == ""
+
+
+@pytest.mark.parametrize("path", ["/data", "/a b", "/a: #b", "/a\tb", "/ü/\U0001f40d", "/-", "/null", "/a'\"\\"])
+@pytest.mark.parametrize("access", [READ, WRITE])
+def test_a_line_that_is_proposed_loads(path, access):
+    proposed = advice.remedy(path, access, folder=True, advice="", effective=effective())
+    policy = parse(f"version: 1\n{proposed.yaml}\n", name="p")
+    assert getattr(policy.filesystem_policy, access.value) == (path,)
