@@ -66,6 +66,15 @@ def test_no_line_is_proposed_that_exposes_secrets_or_that_a_start_refuses(machin
         assert "No line is proposed to allow reading" in text or path == "~", text
 
 
+def test_no_line_is_proposed_for_a_home_that_is_the_working_directory(machine):
+    with kernels.started(cwd=machine) as kernel:
+        text = kernel.run("%policy why .").text
+        shown = " ".join(kernel.run("%policy show").text.split())
+    assert "No line is proposed to allow reading, writing and executing: it is your home directory." in text
+    assert proposed(text) == []
+    assert "list this one" not in shown
+
+
 @pytest.mark.parametrize(
     "path",
     [
