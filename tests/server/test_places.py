@@ -262,4 +262,4 @@ def test_an_environment_that_stays_as_it_is_keeps_no_folder_from_a_notebook_and_
     assert refuse(project, environment) == ""
     assert "it holds" in refuse(project, environment, secret)
     assert "it lies in" in refuse(project / ".venv" / "etc", environment)
-    assert "it holds" in refuse(project / ".venv", environment)
+    assert "it is" in refuse(project / ".venv", environment)
