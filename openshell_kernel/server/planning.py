@@ -254,20 +254,15 @@ async def make_plan(
             selection=selection,
             pinned=operator.baseline_conflicts,
         )
-        _refuse_held_keys(effective.rules)
         exposed = places.exposures(
             effective.rules, [place for place in protected if place.secret or not kept.holds(place.path)]
         )
-        made = (own_home.path, connection_file)
-        powers = override.judge(effective.rules, identity, private=str(private.path), own=made)
+        powers = override.judge(
+            effective.rules, identity, private=str(private.path), own=(own_home.path, connection_file)
+        )
         effective = _owning_up(effective, exposed, kept, powers, encrypted=encrypted)
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
-        _refuse_own_code(
-            loaded.source,
-            pythons,
-            [rule for rule in effective.rules if rule.origin is not Origin.RUNTIME_BASELINE],
-            kept,
-        )
+        _check_granted(loaded.source, effective.rules, pythons, kept)
         sources.refuse_writable_source(loaded.source, writable)
         sources.refuse_writable_shared(loaded.source, shared, writable)
         trust.refuse_writable_store(store, loaded.source, writable)
@@ -286,16 +281,7 @@ async def make_plan(
             argv=(executable, *argv[1:]),
             cwd=workdir,
             environment=_with_programs(composed.values, effective, executable, loaded, operator),
-            rules=tuple(
-                PlanRule(
-                    path=r.path,
-                    rights=r.rights,
-                    required=r.required,
-                    exact=_exact(r, needed),
-                    listed=r.origin in _LISTED,
-                )
-                for r in effective.rules
-            ),
+            rules=tuple(_plan_rule(rule, needed) for rule in effective.rules),
             read_only_mounts=kept.paths,
             pinned=kept.pinned,
             kernels_folders=_kernels_folders(loaded, home, writable),
@@ -335,6 +321,16 @@ def _guarded(home: str, protected: Iterable[places.Place]) -> dict[str, Any]:
     """
     told = [place for place in protected if not PRIVATE_FOLDER.fullmatch(os.path.basename(place.path))]
     return dataclasses.asdict(Guarded(home=os.path.realpath(home), places=tuple(told)))
+
+
+def _plan_rule(rule: Rule, needed: Runtime) -> PlanRule:
+    return PlanRule(
+        path=rule.path,
+        rights=rule.rights,
+        required=rule.required,
+        exact=_exact(rule, needed),
+        listed=rule.origin in _LISTED,
+    )
 
 
 def _exact(rule: Rule, needed: Runtime) -> bool:
@@ -413,6 +409,13 @@ def _executable(name: str, environment: dict[str, str]) -> str:
     if found is None or not os.path.isabs(found):
         raise ConfigurationError(f"{name}: the kernel's program is not found; give its full path in kernel.json's argv")
     return found
+
+
+def _check_granted(source: sources.Source, rules: Iterable[Rule], pythons: Iterable[Interpreter], kept: Kept) -> None:
+    """Make sure that the sandbox is given neither Jupyter's keys nor the code that confines the next one."""
+    rules = tuple(rules)
+    _refuse_held_keys(rules)
+    _refuse_own_code(source, pythons, [rule for rule in rules if rule.origin is not Origin.RUNTIME_BASELINE], kept)
 
 
 def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule], kept: Kept) -> None:

@@ -99,7 +99,7 @@ def _start(argv: list[str]) -> NoReturn:
         ending.nodes = gpus.nodes(planned.effective.selection)
         _leave_janitor(ending, planned.claim.path, trusted, keep=planned.claim.descriptor())
     for notice in planned.effective.notices:
-        sys.stderr.write(f"OpenShell: {printable_lines(notice)}\n")
+        _tell(notice)
     become_launcher(planned.plan, trusted, ending=speaking)
 
 
@@ -121,7 +121,7 @@ def _refuse(argv: list[str], reason: str) -> None:
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(f"OpenShell: {_lines(text)}\n")
+    sys.stderr.write(f"OpenShell: {printable_lines(text)}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from openshell_kernel.policy.effective import (
     Skipped,
 )
 from openshell_kernel.policy.explain import Action, Guarded, Kind, is_program, kind_of, why, yaml_scalar
-from openshell_kernel.text import printable
 from openshell_kernel.policy.places import Place
+from openshell_kernel.text import printable
 
 READ_WRITE = Access.READ_WRITE
 FILE_READ = ("execute", "read_file")
