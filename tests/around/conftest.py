@@ -1,5 +1,5 @@
 """Ways around the sandbox: most are tried in real kernels, as a user of the test's own."""
 
-from support.users import user, write_policy
+from support.users import shared, user, write_policy
 
-__all__ = ["user", "write_policy"]
+__all__ = ["shared", "user", "write_policy"]

@@ -2,11 +2,8 @@
 
 import json
 import os
-import shutil
 import socket
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 from support import kernels
@@ -41,19 +38,6 @@ def reach(folder):
 """
 CLOSED = dict.fromkeys(("read", "list", "stat", "chdir", "times", "attribute", "socket"), "EACCES")
 OPENED = {**CLOSED, **dict.fromkeys(("stat", "chdir", "times", "attribute", "socket"), "ok")}
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """A folder that every user can reach, with the folder of temporary files."""
-    folder = Path(tempfile.mkdtemp(prefix="o-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    (folder / "t").mkdir()
-    (folder / "t").chmod(0o1777)
-    monkeypatch.setenv("TMPDIR", str(folder / "t"))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Every test here starts real kernels, as a user of its own."""
 
 import pytest
-from support.users import user, write_policy
+from support.users import shared, user, write_policy
 
-__all__ = ["user", "write_policy"]
+__all__ = ["shared", "user", "write_policy"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,7 @@
 """Real kernels: as root, under an identity of their own, and as an ordinary user, with no more power than their rules."""
 
 import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 from support import kernels
@@ -15,19 +12,6 @@ from openshell_kernel.errors import ConfinementError, PolicyError
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another identity")
 STATUS = "dict(line.split(':', 1) for line in open('/proc/self/status'))"
 RUN_AS = "version: 1\nprocess: {run_as_user: '1500', run_as_group: '1501'}\n"
-
-
-@pytest.fixture
-def shared(user, monkeypatch):
-    """A folder that every user can reach, with the folder of temporary files."""
-    folder = Path(tempfile.mkdtemp(prefix="o-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    (folder / "t").mkdir()
-    (folder / "t").chmod(0o1777)
-    monkeypatch.setenv("TMPDIR", str(folder / "t"))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

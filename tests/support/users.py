@@ -41,3 +41,16 @@ def write_policy(user):
         return path
 
     return write
+
+
+@pytest.fixture
+def shared(user, monkeypatch):
+    """A folder that every user can reach, with the folder of temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="o-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    (folder / "t").mkdir()
+    (folder / "t").chmod(0o1777)
+    monkeypatch.setenv("TMPDIR", str(folder / "t"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield folder
+    shutil.rmtree(folder)

@@ -10,9 +10,10 @@ import struct
 import sys
 
 CALLS = {
-    "x86_64": {"landlock_create_ruleset": 444, "seccomp": 317, "memfd_create": 319},
-    "aarch64": {"landlock_create_ruleset": 444, "seccomp": 277, "memfd_create": 279},
+    "x86_64": {"seccomp": 317, "memfd_create": 319, "unshare": 272},
+    "aarch64": {"seccomp": 277, "memfd_create": 279, "unshare": 97},
 }
+EVERYWHERE = {"landlock_create_ruleset": 444, "open_tree": 428, "mount_setattr": 442}
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 RET_ERRNO, RET_ALLOW = 0x00050000, 0x7FFF0000
 LOAD_NUMBER, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
@@ -23,7 +24,7 @@ class Program(ctypes.Structure):
 
 
 def main():
-    number, code = CALLS[os.uname().machine][sys.argv[1]], getattr(errno, sys.argv[2])
+    number, code = {**EVERYWHERE, **CALLS[os.uname().machine]}[sys.argv[1]], getattr(errno, sys.argv[2])
     instructions = b"".join(
         struct.pack("HBBI", *instruction)
         for instruction in (
