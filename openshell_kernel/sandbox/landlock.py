@@ -223,7 +223,16 @@ def enter_signal_domain(support: Support) -> bool:
     if support.abi is None or support.abi < _SCOPES_SINCE_ABI:
         return False
     set_no_new_privs()
-    _restrict_self(_create_ruleset((), support.abi, scopes=("signal",)))
+    # Every domain refuses to move a file to another folder, unless it says otherwise.
+    ruleset = _create_ruleset(("refer",), support.abi, scopes=("signal",))
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        _add_rule(ruleset, root, ("refer",))
+    except OSError as error:
+        raise ConfinementError(f"Landlock refused a domain of signals: {error.strerror}") from None
+    finally:
+        os.close(root)
+    _restrict_self(ruleset)
     return True
 
 
@@ -263,8 +272,6 @@ def _open(rule: PlanRule, folders: Sequence[str]) -> _Opened:
 def _apply(
     ruleset: int, rule: PlanRule, entry: _Opened, handled: tuple[str, ...], opened: list[_Opened]
 ) -> AppliedRule:
-    from landlock import plumbing  # noqa: PLC0415 - see _restrict_self
-
     def problem(text: str) -> AppliedRule:
         return AppliedRule(path=rule.path, resolved=entry.resolved, kind=None, rights=(), problem=text)
 
@@ -275,12 +282,18 @@ def _apply(
     rights = tuple(name for name in handled if name in rule.rights and name not in _NEVER and name in possible)
     if not rights:
         return problem(f"none of the rights asked for fits a {kind}")
-    attribute = plumbing.PathBeneathAttr(_bits(rights), entry.fd)
     try:
-        _call(plumbing.get_add_rule(), ruleset, _RULE_PATH_BENEATH, ctypes.byref(attribute), 0)
+        _add_rule(ruleset, entry.fd, rights)
     except OSError as error:
         return problem(f"Landlock refused the rule: {error.strerror}")
     return AppliedRule(path=rule.path, resolved=entry.resolved, kind=kind, rights=rights)
+
+
+def _add_rule(ruleset: int, fd: int, rights: Sequence[str]) -> None:
+    from landlock import plumbing  # noqa: PLC0415 - see _restrict_self
+
+    attribute = plumbing.PathBeneathAttr(_bits(rights), fd)
+    _call(plumbing.get_add_rule(), ruleset, _RULE_PATH_BENEATH, ctypes.byref(attribute), 0)
 
 
 def _why_not(entry: _Opened, opened: list[_Opened]) -> str:

@@ -27,6 +27,15 @@ def test_a_notebook_works_in_its_folder_and_cannot_read_a_key(kernel, user):
         assert plain.value(secret) == "SECRET"
 
 
+def test_a_notebook_moves_and_links_files_from_one_folder_to_another(kernel, user):
+    kernel.run("import os; os.mkdir('cache'); open('new', 'w').write('x')")
+    assert kernel.run("os.replace('new', 'cache/file'); os.link('cache/file', 'again')").error == ""
+    assert (user / "notebooks" / "again").samefile(user / "notebooks" / "cache" / "file")
+    assert kernel.run("import tempfile; os.mkdir(tempfile.gettempdir() + '/a')").error == ""
+    moved = "path = tempfile.mkstemp()[1]; os.replace(path, tempfile.gettempdir() + '/a/b')"
+    assert kernel.run(moved).error == ""
+
+
 def test_completion_of_paths_offers_no_names_of_python_where_folders_cannot_be_listed(kernel, user):
     def offered(typed):
         message = kernel.client.complete(typed, reply=True, timeout=kernels.SECONDS)
