@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_the_way_to_it_is_open_to_its_owner_and_to_nobody_else(folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
-def test_a_user_who_is_not_root_reaches_it_again(tmp_path_factory):
+def test_a_user_who_is_not_root_reaches_it_again():
     code = (
         "import os, sys; from openshell_kernel.policy.modes import mend\n"
         "os.setgid(54321); os.setuid(54321)\n"
@@ -57,12 +58,11 @@ def test_a_user_who_is_not_root_reaches_it_again(tmp_path_factory):
         "except PermissionError: print('closed')\n"
         "mend(file); print(open(file).read())"
     )
-    top = tmp_path_factory.mktemp("top") / "x"
-    os.chown(top.parent, 54321, 54321)
-    for parent in (top.parent, top.parent.parent, top.parent.parent.parent):
-        parent.chmod(0o755)
-    command = [sys.executable, "-c", code, str(top), str(top / "y" / "policy.yaml")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "closed\nread\n"
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as top:
+        os.chown(top, 54321, 54321)
+        command = [sys.executable, "-c", code, f"{top}/x", f"{top}/x/y/policy.yaml"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "closed\nread\n"
 
 
 def test_a_link_in_a_private_place_is_not_followed(folder, tmp_path):
