@@ -14,8 +14,8 @@ ALWAYS = (
         what="the reader's browser",
         why="JavaScript in an output runs in the browser of whoever shows the notebook, with that person's rights in "
         "Jupyter. One cell is enough to start a kernel that is not confined, where Jupyter has one. Started by "
-        "`jupyter openshell lab`, Jupyter has none, but the script still reads and writes files through it. Run what "
-        "you do not trust without a browser: `jupyter openshell execute`",
+        "jupyter openshell lab, Jupyter has none, but the script still reads and writes files through it. Run what "
+        "you do not trust without a browser: jupyter openshell execute",
         wide_open=True,
     ),
     Unenforced(
@@ -40,7 +40,7 @@ ALWAYS = (
     ),
     Unenforced(
         what="kernels that are not confined",
-        why="a `python3` kernel beside this one talks in the clear, over ports of the loopback interface: this "
+        why="a python3 kernel beside this one talks in the clear, over ports of the loopback interface: this "
         "notebook can listen to it",
     ),
     Unenforced(
