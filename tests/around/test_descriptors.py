@@ -109,21 +109,3 @@ def test_a_neighbour_keeps_its_descriptors_in_both_directions(kernel, user):
         for one, two in ((kernel, other), (other, kernel)):
             fd = two.value("holding('neighbour')")
             assert one.value(f"take({two.pid}, {fd})") == "EPERM"
-
-
-def test_what_an_earlier_kernel_left_running_is_a_stranger_to_the_next(kernel):
-    """And the other way round: each start is a domain of its own."""
-    left = """
-import os, subprocess, sys
-code = "import os, time; fd = os.memfd_create('held'); os.write(fd, b'left'); print(fd, flush=True); time.sleep(600)"
-process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
-print(process.pid, process.stdout.readline().decode())
-"""
-    pid, fd = map(int, kernel.run(left).text.split())
-    try:
-        kernel.manager.restart_kernel(now=True)
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
-        assert kernel.run(TAKE).error == ""
-        assert kernel.value(f"take({pid}, {fd})") in ("EPERM", "ESRCH")
-    finally:
-        os.kill(pid, 9)
