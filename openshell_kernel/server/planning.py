@@ -263,9 +263,7 @@ async def make_plan(
         effective = _owning_up(effective, exposed, kept, powers, encrypted=encrypted)
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
         _check_granted(loaded.source, effective.rules, pythons, kept)
-        sources.refuse_writable_source(loaded.source, writable)
-        sources.refuse_writable_shared(loaded.source, shared, writable)
-        trust.refuse_writable_store(store, loaded.source, writable)
+        _check_policies(loaded.source, shared, store, writable, kept)
         record: dict[str, Any] = {
             "effective": effective.to_json(),
             "guarded": _guarded(home, protected),
@@ -416,6 +414,17 @@ def _check_granted(source: sources.Source, rules: Iterable[Rule], pythons: Itera
     rules = tuple(rules)
     _refuse_held_keys(rules)
     _refuse_own_code(source, pythons, [rule for rule in rules if rule.origin is not Origin.RUNTIME_BASELINE], kept)
+
+
+def _check_policies(
+    source: sources.Source, shared: Iterable[sources.Source], store: str, writable: Sequence[str], kept: Kept
+) -> None:
+    """Make sure that the sandbox can change no policy that counts, and not what says which do."""
+    # The built-in policy lies in the environment, which may lie beside the notebook.
+    if not kept.holds(os.path.realpath(source.path)):
+        sources.refuse_writable_source(source, writable)
+    sources.refuse_writable_shared(source, shared, writable)
+    trust.refuse_writable_store(store, source, writable)
 
 
 def _refuse_own_code(source: sources.Source, pythons: Iterable[Interpreter], rules: Iterable[Rule], kept: Kept) -> None:

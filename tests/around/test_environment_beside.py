@@ -14,6 +14,7 @@ import pytest
 from escapes.conftest import _account
 from support import kernels
 
+import openshell_kernel
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.server import environments
 
@@ -252,6 +253,29 @@ def test_an_environment_that_runs_the_server_itself_is_kept(user, project):
     assert (project / "made").exists()
     (output, *_) = json.loads((project / "a.ipynb").read_text())["cells"][0]["outputs"]
     assert set(eval("".join(output["text"]), {}).values()) <= {"EROFS", "EXDEV", "EBUSY"}  # noqa: S307 - our own repr
+
+
+def test_a_package_that_is_installed_there_starts_with_the_policy_that_it_brings(user, project):
+    """As a project has it whose own environment holds Jupyter and this package."""
+    site = environment(project / ".venv") / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    shutil.copytree(Path(openshell_kernel.__file__).parent, site / "openshell_kernel")
+    spec = Path("share/jupyter/kernels/openshell-gpu")
+    shutil.copytree(sys.prefix / spec, project / ".venv" / spec)
+    code = (
+        "import os, openshell_kernel as package; print(os.path.dirname(package.__file__)); open('new.txt', 'w')\n"
+        "open(os.path.dirname(package.__file__) + '/policy/default.yaml', 'a')"
+    )
+    script = Path(__file__).parents[1] / "kernels" / "start_and_tell.py"
+    done = subprocess.run(
+        [project / ".venv" / "bin" / "python", script, "{}", str(project), code],
+        env={**os.environ, "PYTHONPATH": str(script.parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["text"].strip() == str(site / "openshell_kernel"), told
+    assert told["error_in_cell"].startswith("OSError: [Errno 30]")
 
 
 def test_an_ordinary_user_is_given_the_same_by_a_user_namespace():
