@@ -75,7 +75,12 @@ def runtime(
     return Runtime(
         needs=(
             *_own(connection_file, private, own_home.path),
-            baseline.reading(executable, "the kernel's program", required=True),
+            # In an environment that is kept, its link to another Python can be followed: nobody exchanges it.
+            baseline.reading(
+                os.path.realpath(executable) if kept.holds(executable) else executable,
+                "the kernel's program",
+                required=True,
+            ),
             *(_script(path) for path in (script,) if path and not any(places.holds(top, path) for top in prefixes)),
             *(baseline.reading(path, "the Python that runs the kernel") for path in prefixes),
             *(baseline.reading(path, reason) for path, reason in (*code.items(), *libraries.items())),

@@ -69,7 +69,7 @@ def project(user):
 
 def environment(path):
     """Make a virtual environment that has the packages of the tests' own."""
-    venv.create(path, system_site_packages=True, with_pip=False)
+    venv.create(path, system_site_packages=True, symlinks=True, with_pip=False)
     site = path / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
     (site / "tests.pth").write_text(f"import site; site.addsitedir({str(Path(ipykernel.__file__).parents[1])!r})\n")
     (path / "lib" / "module.py").write_text("x = 1\n")
