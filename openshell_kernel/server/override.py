@@ -89,9 +89,7 @@ def obstacles(rules: Iterable[Rule | PlanRule], *, uid: int, groups: Iterable[in
             continue
         looking = _READ | _SEARCH if stat.S_ISDIR(status.st_mode) else _READ
         reads = user.is_permitted(status, looking) and user.reaches(os.path.dirname(real))
-        # An owner who may not write can change that.
-        is_own = status.st_uid == uid
-        writes = is_own or not any(map(_is_change, rule.rights)) or user.is_permitted(status, looking | _WRITE)
+        writes = not any(map(_is_change, rule.rights)) or user.is_permitted(status, looking | _WRITE)
         if not reads or not writes:
             found.append(Obstacle(path=rule.path, uid=status.st_uid, gid=status.st_gid, writing=not writes))
     return tuple(found)
@@ -165,7 +163,11 @@ def _held() -> int:
 
 
 class _User:
-    """What permissions let somebody do who has no capabilities. path_resolution(7)."""
+    """What permissions let somebody do who has no capabilities. path_resolution(7).
+
+    An owner may do everything: a mode of one's own can be changed, and a notebook could close its folder to itself in
+    order to be given a capability at the next start.
+    """
 
     def __init__(self, uid: int, groups: Iterable[int]) -> None:
         self._uid = uid
@@ -173,8 +175,8 @@ class _User:
         self._reached: dict[str, bool] = {"/": True}
 
     def is_permitted(self, status: os.stat_result, bits: int) -> bool:
-        shift = 6 if status.st_uid == self._uid else 3 if status.st_gid in self._groups else 0
-        return status.st_mode >> shift & bits == bits
+        shift = 3 if status.st_gid in self._groups else 0
+        return status.st_uid == self._uid or status.st_mode >> shift & bits == bits
 
     def reaches(self, folder: str) -> bool:
         if folder not in self._reached:

@@ -80,6 +80,19 @@ def test_in_its_own_folder_root_reaches_nothing_in_another_users_closed_one(user
         assert set(reached(plain, closed).values()) == {"ok"}
 
 
+def test_a_notebook_that_closes_a_folder_to_itself_is_given_no_capability_at_the_next_start(user, closed, write_policy):
+    data = user / "data"
+    data.mkdir()
+    write_policy(f"version: 1\nfilesystem_policy: {{include_workdir: true, read_only: [/proc, {data}]}}\n")
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        assert kernel.run(f"import os; os.chmod({str(data)!r}, 0)").error == ""
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        assert reached(kernel, closed) == CLOSED
+        # It can undo what it has done, as any owner can.
+        assert kernel.run(f"import os; os.chmod({str(data)!r}, 0o700); os.listdir({str(data)!r})").error == ""
+
+
 def test_a_folder_that_everybody_may_write_takes_no_capability(notebooks, closed):
     notebooks.chmod(0o777)
     with kernels.started(cwd=notebooks) as kernel:

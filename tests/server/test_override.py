@@ -74,6 +74,12 @@ def test_a_folder_of_roots_that_nobody_may_write_takes_nothing(place):
     assert kept(rule(made(place, "folder", 0o555, uid=0, gid=0), Access.READ_WRITE)) is None
 
 
+def test_what_a_notebook_of_roots_has_closed_to_itself_gives_it_no_capability(place):
+    closed = made(place, "closed", 0, uid=0, gid=0)
+    made(closed, "python", 0o755, uid=0, gid=0)
+    assert kept(rule(closed, Access.READ_ONLY), rule(closed / "python", Access.READ_WRITE), held=CONTAINERS) is None
+
+
 @pytest.mark.parametrize("path", ["/dev/null", "/proc", "/var/tmp/missing-folder", "/var/tmp"])
 def test_devices_controls_what_is_missing_and_what_is_roots_take_nothing(path):
     assert kept(rule(path, Access.READ_WRITE)) is None
