@@ -107,6 +107,7 @@ _CLONE_NEW = {
     "NEWPID": 0x20000000,
     "NEWNET": 0x40000000,
 }
+_CLONE_PARENT = 0x00008000
 _CLONE_NEWTIME = 0x00000080  # clone() takes this bit for part of a signal's number
 _SETTING_CORE = (_equal(0, 0), _int(1, resource.RLIMIT_CORE), _not_equal(2, 0))
 _PRETEND = 0  # the call does nothing and succeeds
@@ -203,6 +204,11 @@ GROUPS = (
             # Of another process of the same user; one's own limits are those of process 0.
             Refusal(call="prlimit64", when=(_not_equal(0, 0), _not_equal(2, 0))),
         ),
+    ),
+    Group(
+        name="processes that are made children of who started the kernel",
+        reason="ended, they stay with Jupyter's server until it ends, and count among the processes that it may have",
+        refusals=(Refusal(call="clone", when=(_bits(0, _CLONE_PARENT),)),),
     ),
     Group(
         name="namespaces",

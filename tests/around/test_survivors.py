@@ -203,6 +203,36 @@ def test_it_ends_one_that_forks_all_the_time(user, name):
     assert beat.read_text() == before
 
 
+ADOPTED = """
+import ctypes, os, platform
+clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+CLONE_PARENT, SIGCHLD = 0x8000, 17
+libc = ctypes.CDLL(None, use_errno=True)
+def adopted():
+    child = libc.syscall(clone, ctypes.c_ulong(CLONE_PARENT | SIGCHLD), None, None, None, None)
+    if child == 0:
+        os._exit(0)
+    return child, os.strerror(ctypes.get_errno())
+"""
+
+
+def adopted(name, user):
+    """Make a kernel's process a child of this one, its server; return how that went, and its state when it is over."""
+    with kernels.started(name, cwd=user / "notebooks") as kernel:
+        assert kernel.run(ADOPTED).error == ""
+        pid, why = kernel.value("adopted()")
+    if pid < 0:
+        return why
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    os.waitpid(pid, 0)
+    return state
+
+
+def test_none_of_its_processes_stays_with_the_server_as_a_dead_one(user):
+    assert adopted("python3", user) == "Z"
+    assert adopted("openshell-gpu", user) == "Operation not permitted"
+
+
 def test_policy_show_tells_of_it(user):
     with kernels.started(cwd=user / "notebooks") as kernel:
         shown = json.loads(kernel.run("%policy show --json").text)
