@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ _STANDARD = (1, 2)
 _SERVER = re.compile(r"jpserver-(\d+)\.json")
 _TERMINAL = re.compile(r"/dev/pts/(\d+)")
 _NO_FILES = ("socket:", "anon_inode:", "/memfd:", "/dev/null")
+_MOST = 256  # descriptors of a process; one that copies what a server prints has few
 _MULTIPLEXERS = ("/dev/ptmx", "/dev/pts/ptmx")
 
 
@@ -74,7 +76,9 @@ def _written_beyond(targets: frozenset[str]) -> tuple[str, ...]:
 
     Looked up once: that takes a look at all processes, and who reads what a server prints stays the same.
     """
-    everybody = {process: list(_descriptors(process)) for process in _processes() if process != os.getpid()}
+    others = (process for process in _processes() if process != os.getpid())
+    # A notebook that opens as many files as it may would hold up the server here.
+    everybody = {process: list(itertools.islice(_descriptors(process), _MOST)) for process in others}
     ahead, seen = set(targets), set()
     found: dict[str, None] = {}
     while ahead:

@@ -60,6 +60,20 @@ def test_the_log_of_a_running_server_is_found(place, started, command):
     assert str(place / "jupyter.log") in server_logs(own=False)
 
 
+def test_a_process_that_has_opened_all_that_it_may_is_not_looked_at_for_long(place, started, monkeypatch):
+    looked = []
+    readlink = os.readlink
+    monkeypatch.setattr("os.readlink", lambda path: looked.append(os.path.dirname(path)) or readlink(path))
+    started(f"bash -c '{TELLING}' 2>&1 | tee jupyter.log > /dev/null")
+    opening = "import os, sys; [os.dup(0) for _ in range(900)]; print('up', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", opening]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as many:
+        assert many.stdout.readline() == "up\n"
+        assert str(place / "jupyter.log") in server_logs(own=False)
+        many.stdin.close()
+    assert 0 < looked.count(f"/proc/{many.pid}/fd") < 900
+
+
 def test_the_output_of_a_program_that_is_no_server_is_its_own_affair(place, started):
     started(f"bash -c '{TELLING}' > jupyter.log 2>&1")
     for told in (place / "runtime").iterdir():
