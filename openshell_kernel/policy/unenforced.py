@@ -29,7 +29,8 @@ ALWAYS = (
         what="Unix sockets",
         why="Landlock does not restrict who connects to a socket that has a path: docker.sock, the session bus, "
         "tmux, an agent's socket, or the forkserver of another kernel. Whatever listens there does what it is told, "
-        "outside of the sandbox",
+        "outside of the sandbox. And two notebooks can hand each other what they have open: one then uses files or a "
+        "GPU of the other's, and that GPU counts as free when the other's kernel has ended",
         wide_open=True,
     ),
     Unenforced(
@@ -46,7 +47,8 @@ ALWAYS = (
     Unenforced(
         what="file metadata",
         why="Landlock does not restrict stat, chmod, chown, utime, extended attributes, inotify and seeing where links "
-        "lead: ordinary permissions decide, and a notebook that runs as root owns root's files",
+        "lead: ordinary permissions decide, and a notebook that runs as root owns root's files. By chmod it can open "
+        "your files to other users of the machine, or close them to you",
     ),
     Unenforced(
         what="system calls that everyday programs need",
@@ -80,10 +82,10 @@ ALWAYS = (
     Unenforced(
         what="files in the working directory",
         why="what the notebook writes there may be run later by you, or by a program that you start there: .git/hooks, "
-        ".envrc, conftest.py, other notebooks, and Python modules where you run Python itself, as in python -m "
-        "papermill: use jupyter openshell papermill. An editor or a language server reads the folder's settings, which "
-        "may name programs. And a pipe or an endless file in the place of one makes programs that open it, Jupyter's "
-        "server too, wait or run out of memory",
+        ".envrc, conftest.py, other notebooks, a Python environment that runs no kernel, and Python modules where you "
+        "run Python itself, as in python -m papermill: use jupyter openshell papermill. An editor or a language server "
+        "reads the folder's settings, which may name programs. And a pipe or an endless file in the place of one makes "
+        "programs that open it, Jupyter's server too, wait or run out of memory",
     ),
     Unenforced(
         what="exports to PDF",
@@ -167,9 +169,11 @@ PROCESS = Unenforced(
     "somebody else",
 )
 KEPT = Unenforced(
-    what="Python environments beside the notebook that are new, or share files",
-    why="those that were there when this kernel started are read-only; one that is made later in a writable folder is "
-    "so from the next start on, and a file of one that has another name (hard link) there can be changed by that name",
+    what="Python environments beside the notebook that run no kernel, are new, or share files",
+    why="those that run your kernels, and those in the same folders, are read-only where they were there when this "
+    "kernel started; one that is made later is so from the next start on. A file of one that has another name (hard "
+    "link) in a writable folder can be changed by that name, and all of it through an open folder that a kernel with "
+    "other mounts hands over by a Unix socket",
 )
 SHARED_NODE = Unenforced(
     what="which of the GPUs are used",

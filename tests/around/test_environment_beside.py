@@ -116,7 +116,7 @@ class TestWithMounts:
             assert [how for how, outcome in told.items() if outcome not in ("EROFS", "EXDEV", "EBUSY")] == []
             text = shown(kernel)
             assert f"{project}/.venv: read-only by mounts of this kernel's own" in text
-            assert "one that is made later in a writable folder is so from the next start on" in text
+            assert "one that is made later is so from the next start on" in text
             why = " ".join(kernel.run(f"%policy why {project}/.venv/lib/module.py").text.split())
             assert "writing refused" in why
             assert f"{project}/.venv runs your kernels, and stays read-only by a mount" in why
