@@ -116,6 +116,8 @@ _NETLINK_ROUTE = 0
 _F_SETLEASE, _F_SETDELEG = 1024, 1040  # linux/fcntl.h; the second since Linux 6.19
 _SOCKET_TYPE = 0xF  # the flags lie above
 _NEITHER_READ_NOR_WRITE = 3  # the fourth access mode of open(2), "for special drivers"
+# SNAP_CREATE, SUBVOL_CREATE, SNAP_DESTROY, the first two again, SUBVOL_SETFLAGS and SNAP_DESTROY_V2; linux/btrfs.h
+_BTRFS = (0x50009401, 0x5000940E, 0x5000940F, 0x50009417, 0x50009418, 0x4008941A, 0x5000943F)
 _OPENS = (("open", 1), ("openat", 2))  # and their flags; openat2 is refused as a whole
 
 
@@ -288,6 +290,12 @@ GROUPS = (
         name="files by handle and watches on whole file systems",
         reason="they pass by the folders in which files lie",
         refusals=_always("name_to_handle_at", "open_by_handle_at", "fanotify_init", "fanotify_mark", "lookup_dcookie"),
+    ),
+    Group(
+        name="making and removing subvolumes of Btrfs",
+        reason="Landlock does not decide about it: a snapshot with what a notebook has written could be put into every "
+        "folder that it may list",
+        refusals=tuple(Refusal(call="ioctl", when=(_int(1, command),)) for command in _BTRFS),
     ),
     Group(
         name="leases on files and folders",
