@@ -6,6 +6,8 @@ more: c.TemplateExporter.extra_template_basedirs = ["/my/templates"]
 
 It also has Python import from there before all else, as `python -m jupyterlab` does. Modules of your own stay possible
 by PYTHONPATH.
+
+And a notebook that is exported as a script names the code that is to do so. It may name what is registered only.
 """
 
 import os
@@ -16,3 +18,9 @@ c.TemplateExporter.extra_template_basedirs = []
 
 if sys.path[0] == os.getcwd():
     del sys.path[0]
+
+# Where nbconvert is the program. A server loads it later, and our extension of the server with it.
+if "nbconvert.exporters.script" in sys.modules:
+    from openshell_kernel.server import exports
+
+    exports.protect()

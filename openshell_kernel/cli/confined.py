@@ -43,6 +43,19 @@ def leave_working_directory() -> None:
         del sys.path[0]
 
 
+def check_no_file_gives_options(words: Sequence[str]) -> None:
+    """Make sure that no option is the name of a file here: where a person says `*.ipynb`, a notebook can give one.
+
+    Raises:
+        ConfigurationError: there is such a file.
+    """
+    for word in words:
+        if word.startswith("--") and os.path.lexists(word):
+            raise ConfigurationError(
+                f"{word!r} is an option, and also a file here: say ./*.ipynb where you mean files, or remove it"
+            )
+
+
 def without_kernel(words: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return a program's arguments without the options that name the kernel, which the command itself gives.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.cli import confined
 from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server import confined_only, exports
 from openshell_kernel.server.confined_only import KERNEL
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def run(name: str, words: Sequence[str]) -> int:
     program = "papermill" if name == "papermill" else f"jupyter {name}"
     parser = confined.parser(name, program, _DESCRIPTION.format(program=program))
     _, given = parser.parse_known_args(words)
+    confined.check_no_file_gives_options(given)
     confined.leave_working_directory()
     from openshell_kernel.server import kernelspecs  # noqa: PLC0415 - the other commands need none of Jupyter
 
@@ -55,7 +57,9 @@ def _nbconvert(words: Sequence[str]) -> int:
 
     option = "--ExecutePreprocessor.kernel_name"
     rest = confined.without_kernel(words, (option, "--NotebookClient.kernel_name"))
-    Converter.launch_instance([f"{option}={KERNEL}", "--TemplateExporter.extra_template_basedirs=/dev/null", *rest])
+    exports.protect()
+    safe = confined_only.missing(confined_only.EXPORTS, rest, who="{given} contradicts this command's {wanted}")
+    Converter.launch_instance([f"{option}={KERNEL}", *safe, *rest])
     return 0
 
 

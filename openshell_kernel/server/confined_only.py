@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 KERNEL = "openshell-gpu"
+EXPORTS = (
+    # A template is code that runs when a notebook is exported, and the default is the folder that the program was
+    # started in. An empty list cannot be said in an option; beneath /dev/null there is nothing.
+    "--TemplateExporter.extra_template_basedirs=/dev/null",
+    # These start LaTeX, Inkscape or a browser, which do what the notebook says: they read any file.
+    "--LatexExporter.enabled=False",
+    "--PDFExporter.enabled=False",
+    "--WebPDFExporter.enabled=False",
+    "--QtPDFExporter.enabled=False",
+    "--QtPNGExporter.enabled=False",
+)
 OPTIONS = (
     "--ServerApp.kernel_spec_manager_class=openshell_kernel.server.kernelspecs.ConfinedKernelSpecManager",
     "--ServerApp.kernel_manager_class=openshell_kernel.server.doors.ConfinedOnlyKernelManager",
@@ -24,15 +35,7 @@ OPTIONS = (
     "--ServerApp.terminals_enabled=False",
     # It installs packages as the user, unconfined, into the environment that starts the kernels.
     "--LabApp.extension_manager=readonly",
-    # A template is code that the server runs when it exports a notebook, and the default is the folder that the server
-    # was started in. An empty list cannot be said in an option; beneath /dev/null there is nothing.
-    "--TemplateExporter.extra_template_basedirs=/dev/null",
-    # These start LaTeX, Inkscape or a browser, which do what the notebook says: they read any file.
-    "--LatexExporter.enabled=False",
-    "--PDFExporter.enabled=False",
-    "--WebPDFExporter.enabled=False",
-    "--QtPDFExporter.enabled=False",
-    "--QtPNGExporter.enabled=False",
+    *EXPORTS,
     # It would execute a notebook that is exported with the kernel that the notebook names.
     "--ExecutePreprocessor.enabled=False",
 )

@@ -10,6 +10,7 @@ from traitlets import List, Unicode
 from traitlets.config.loader import Config, DeferredConfig, LazyConfigValue
 
 from openshell_kernel.errors import ConfigurationError
+from openshell_kernel.server import exports
 from openshell_kernel.server.kernelspecs import ConfinedKernelSpecManager
 from openshell_kernel.server.workdirs import HomeboundKernelManager
 
@@ -36,6 +37,8 @@ class ConfinedOnlyKernelManager(HomeboundKernelManager):
         for reason in why_not_closed(server):
             raise ConfigurationError(f"confined-only mode: {reason}")
         switch_off_extensions(server, self.allowed_extensions)
+        # The extension that does so everywhere can be switched off.
+        exports.protect()
 
 
 def why_not_closed(server: ServerApp) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""What every Jupyter server of this environment loads: it takes no language server from the folder it was started in.
+"""What every Jupyter server of this environment loads: what notebooks write is not its code.
 
-Templates of nbconvert, the other code that Jupyter takes from there, are closed by jupyter/jupyter_config.py, which
-counts for programs that are no servers, too.
+It takes no language server from the folder it was started in, and exports no notebook that names code of its own.
+Templates of nbconvert, the other code that Jupyter takes from that folder, are closed by jupyter/jupyter_config.py,
+which counts for programs that are no servers, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
+
+from openshell_kernel.server import exports
 
 NAME = __name__
 
@@ -24,7 +27,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:  # noqa: ANN401 - jupyter_server's application
-    """Close what jupyter_lsp has opened, if it is there. Called by jupyter_server, in the order of names."""
+    """Close what nbconvert and jupyter_lsp have opened. Called by jupyter_server, in the order of names."""
+    exports.protect()
     manager = getattr(server, "language_server_manager", None)
     if manager is not None:
         _leave_out_node_modules(manager)
