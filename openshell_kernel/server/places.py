@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,7 @@ def protected(
         *(_place(os.path.join(home, name), "settings or credentials of your account") for name in _ACCOUNT),
         *(_place(os.path.join(home, name), "credentials of your account", secret=True) for name in CREDENTIALS),
         _place(jupyter_paths.jupyter_runtime_dir(), "keys of Jupyter's servers and kernels", secret=True),
+        *(_place(path, "keys of this Jupyter server", secret=True) for path in _keys(environ) if path),
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(Place(path=path, what="openshell_kernel's own files") for path in sources.ways(own)),
@@ -276,6 +278,15 @@ def _jupyter() -> Iterable[str]:
         jupyter_paths.jupyter_runtime_dir(),
         _ipython(),
     )
+
+
+def _keys(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files from which this server, if it is one, has its token, its cookies' secret and its TLS key."""
+    program = sys.modules.get("jupyter_server.serverapp")
+    server = program.ServerApp.instance() if program and program.ServerApp.initialized() else None
+    for name in ("cookie_secret_file", "keyfile"):
+        yield getattr(server, name, "")
+    yield environ.get("JUPYTER_TOKEN_FILE", "")
 
 
 def _settings() -> Iterator[str]:
