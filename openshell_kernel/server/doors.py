@@ -10,7 +10,7 @@ from traitlets import List, Unicode
 from traitlets.config.loader import Config, DeferredConfig, LazyConfigValue
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.server import exports
+from openshell_kernel.server import exports, log_lines
 from openshell_kernel.server.kernelspecs import ConfinedKernelSpecManager
 from openshell_kernel.server.workdirs import HomeboundKernelManager
 
@@ -39,6 +39,7 @@ class ConfinedOnlyKernelManager(HomeboundKernelManager):
         switch_off_extensions(server, self.allowed_extensions)
         # The extension that does so everywhere can be switched off.
         exports.protect()
+        log_lines.protect(server.log)
 
 
 def why_not_closed(server: ServerApp) -> Iterator[str]:

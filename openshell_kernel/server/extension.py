@@ -1,6 +1,7 @@
 """What every Jupyter server of this environment loads: what notebooks write is not its code.
 
-It takes no language server from the folder it was started in, and exports no notebook that names code of its own.
+It takes no language server from the folder it was started in, exports no notebook that names code of its own, and logs
+no name as it is.
 Templates of nbconvert, the other code that Jupyter takes from that folder, are closed by jupyter/jupyter_config.py,
 which counts for programs that are no servers, too.
 """
@@ -11,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from openshell_kernel.server import exports
+from openshell_kernel.server import exports, log_lines
 
 NAME = __name__
 
@@ -29,6 +30,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: Any) -> None:  # noqa: ANN401 - jupyter_server's application
     """Close what nbconvert and jupyter_lsp have opened. Called by jupyter_server, in the order of names."""
     exports.protect()
+    # A kernel does so too, but a notebook that is opened before one starts can name another.
+    log_lines.protect(server.log)
     manager = getattr(server, "language_server_manager", None)
     if manager is not None:
         _leave_out_node_modules(manager)

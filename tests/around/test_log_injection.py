@@ -90,3 +90,16 @@ def test_what_a_kernel_without_a_provisioner_writes(user, tmp_path, kind):
     assert f"[kernel {process.process.pid}] {FORGED}?]0;owned?" in [line.rstrip() for line in lines]
     assert "\x1b" not in written.decode()
     assert [line for line in lines if line.startswith("[I 2026")] == []
+
+
+@pytest.mark.parametrize("command", [["jupyter-lab"], ["jupyter-openshell", "lab"]], ids=" ".join)
+def test_a_notebook_that_is_opened_before_any_kernel_steers_no_terminal(tmp_path, command):
+    """The name of the kernel that it wants stands in the log."""
+    name = "x\n[I ServerApp] forged\x1b]0;mine\x07\x9b31m"
+    with server.running(tmp_path / "home", command) as jupyter, pytest.raises(urllib.error.HTTPError) as error:
+        jupyter.request("POST", "api/kernels", {"name": name})
+    error.value.close()
+    log = (tmp_path / "home" / "server.log").read_text()
+    assert r"forged\x1b]0;mine" in log
+    assert not [line for line in log.splitlines() if line.startswith("[I ServerApp] forged")]
+    assert not {"\x1b", "\x07", "\x9b"} & set(log)
