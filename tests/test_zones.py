@@ -35,7 +35,7 @@ ZONES = {
         "text",
         "cli",
         "policy",
-        *(f"server.{name}" for name in ("confined_only", "gpu_check", "gpu_table", "kernelspecs", "places")),
+        *(f"server.{name}" for name in ("confined_only", "exports", "gpu_check", "gpu_table", "kernelspecs", "places")),
     ),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
