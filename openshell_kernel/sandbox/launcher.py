@@ -65,7 +65,7 @@ def _descriptors(argv: Sequence[str]) -> tuple[int, int, int | None]:
 def _run(plan_fd: int, report_fd: int, ending_fd: int | None) -> None:
     plan = LaunchPlan.from_bytes(_read_all(plan_fd))
     confinement = _confine(plan, ending_fd)
-    os.chdir(plan.cwd)
+    _enter(plan.cwd)
     environment = dict(plan.environment)
     if plan.record:
         snapshot = {"format": SNAPSHOT_FORMAT, "confinement": confinement.to_json(), **plan.record}
@@ -75,6 +75,16 @@ def _run(plan_fd: int, report_fd: int, ending_fd: int | None) -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     os.execve(plan.argv[0], plan.argv, environment)  # noqa: S606 - no shell is wanted
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfinementError(
+            f"{folder}: the kernel's user cannot enter the working directory: {error.strerror}. A notebook may have "
+            "closed it; its owner opens it again with chmod u+rwx"
+        ) from None
 
 
 def _confine(plan: LaunchPlan, ending_fd: int | None) -> landlock.Confinement:

@@ -8,6 +8,8 @@ import sys
 import pytest
 from support import kernels
 
+from openshell_kernel.errors import ConfinementError
+
 POLICY = "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr]}\n"
 
 
@@ -36,3 +38,16 @@ def test_the_record_of_trust_the_runtime_folder_and_the_users_policy(user, trust
             assert str(policy) in other.run("%policy show").text
     for path in (store, store.parent, runtime):
         assert not stat.S_IMODE(os.stat(path).st_mode) & 0o022
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's server cannot look into the folder either")
+def test_a_folder_that_a_notebook_has_closed_to_itself_is_refused_with_what_opens_it(user):
+    closed = user / "notebooks" / "closed"
+    closed.mkdir()
+    with kernels.started(cwd=closed) as kernel:
+        assert kernel.run("import os; os.chmod('.', 0)").error == ""
+    with pytest.raises(ConfinementError, match=rf"^{closed}: .*chmod u\+rwx"), kernels.started(cwd=closed):
+        pass
+    closed.chmod(0o700)
+    with kernels.started(cwd=closed) as kernel:
+        assert kernel.value("1 + 1") == 2
