@@ -37,6 +37,9 @@ NAME = "openshell_kernel.kernel.start"
 PACKAGES = "--packages="
 """Begins the option that lets cells import the packages of the user; their folder outside of the home follows."""
 
+# Without the packages of the home; any value has this effect, and this one is told from an operator's.
+_ALONE, _OURS = "PYTHONNOUSERSITE", "until the first cell"
+
 _here = threading.local()
 
 
@@ -81,6 +84,8 @@ def installed_only() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> None:
     """Become the kernel."""
+    # For what the kernel itself starts, such as the debugger's adapter: that is Python without our `-s`.
+    os.environ.setdefault(_ALONE, _OURS)
     # For `%policy`, which must not get a second one.
     sys.modules[NAME] = sys.modules[__name__]
     packages = [word[len(PACKAGES) :] for word in arguments if word.startswith(PACKAGES)]
@@ -106,7 +111,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def _open_at_first_cell(shell: Any) -> None:  # noqa: ANN401 - IPython has no types that mypy may follow
     def open_up() -> None:
+        # The debugger is started by a request of the kernel's own.
+        if shell.get_parent().get("header", {}).get("session") == shell.kernel.session.session:
+            return
         Installed.everywhere = True
+        if os.environ.get(_ALONE) == _OURS:
+            del os.environ[_ALONE]
         shell.events.unregister("pre_execute", open_up)
 
     shell.events.register("pre_execute", open_up)

@@ -64,10 +64,12 @@ def ask_before_the_first_cell(kernel):
     for code in ("import js", "import numpy as np\nnp.", "from helper import ", "%policy ", "open('", "x.y("):
         client.complete(code, reply=True, timeout=kernels.SECONDS)
         client.inspect(code, reply=True, timeout=kernels.SECONDS)
-    request = {"type": "request", "command": "debugInfo", "seq": 1, "arguments": {}}
-    message = client.session.msg("debug_request", request)
-    client.control_channel.send(message)
-    assert client.get_control_msg(timeout=kernels.SECONDS)["content"]["success"]
+    # The second starts the debugger's adapter, a Python of its own.
+    for command, arguments in (("debugInfo", {}), ("initialize", {"adapterID": "", "pathFormat": "path"})):
+        request = {"type": "request", "command": command, "seq": 1, "arguments": arguments}
+        message = client.session.msg("debug_request", request)
+        client.control_channel.send(message)
+        assert client.get_control_msg(timeout=kernels.SECONDS)["content"]["success"]
 
 
 def test_no_file_in_the_folder_is_imported_by_a_new_kernel_or_its_answers(folder, ran):
