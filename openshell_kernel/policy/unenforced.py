@@ -40,6 +40,11 @@ ALWAYS = (
         "only",
     ),
     Unenforced(
+        what="the terminal of who runs a notebook",
+        why="jupyter execute, nbconvert and papermill print errors and outputs as they are: a notebook can forge lines "
+        "there, and steer the terminal",
+    ),
+    Unenforced(
         what="kernels that are not confined",
         why="a python3 kernel beside this one talks in the clear, over ports of the loopback interface: this "
         "notebook can listen to it",
@@ -97,7 +102,8 @@ ALWAYS = (
         what="symbolic links in the working directory",
         why="programs outside follow those that the notebook makes: in the place of a file that Jupyter saves, or "
         "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "
-        "let papermill and nbconvert write to another folder",
+        "let papermill and nbconvert write to another folder. In the place of a file that you open in JupyterLab, one "
+        "gives the notebook a copy of any file of yours, as a checkpoint",
     ),
     Unenforced(
         what="what earlier notebooks of the folder left",
