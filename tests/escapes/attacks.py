@@ -247,6 +247,7 @@ UNTRIED = {
     "kernels that are not confined": "takes a kernel beside this one that is not",
     "which kernel a notebook starts": "takes a Jupyter that opens the notebook: tests/around/test_confined_only.py",
     "who knew the kernel's keys before a restart": "takes a restart, and somebody who was told the keys",
+    "the terminal of who runs a notebook": "takes a runner that prints what the notebook says",
     "exports to PDF": "takes a Jupyter that exports the notebook",
     "what earlier notebooks of the folder left": "takes an earlier notebook: tests/around/test_forged_answers.py",
     "processes that outlive the kernel": "takes the end of the kernel, and another look after it",
