@@ -88,15 +88,16 @@ ALWAYS = (
         what="files in the working directory",
         why="what the notebook writes there may be run later by you, or by a program that you start there: .git/hooks, "
         ".envrc, conftest.py, other notebooks, a Python environment that runs no kernel, and Python modules where you "
-        "run Python itself, as in python -m papermill: use jupyter openshell papermill. An editor or a language server "
-        "reads the folder's settings, which may name programs. And a pipe or an endless file in the place of one makes "
-        "programs that open it, Jupyter's server too, wait or run out of memory",
+        "run Python itself, as in python -m papermill, or where PYTHONPATH has an empty or relative entry: use jupyter "
+        "openshell papermill. An editor or a language server reads the folder's settings, which may name programs. And "
+        "a pipe or an endless file in the place of one makes programs that open it, Jupyter's server too, wait or run "
+        "out of memory",
     ),
     Unenforced(
         what="exports to PDF",
         why="Jupyter runs LaTeX or a browser outside of the sandbox on what the notebook says, and LaTeX puts any file "
         "of yours into the PDF when it is told to; an image in the notebook's text is enough to start it. It is off "
-        "under jupyter openshell lab, notebook and server, and in a hub",
+        "under jupyter openshell lab, notebook, server and nbconvert, and in a hub",
     ),
     Unenforced(
         what="symbolic links in the working directory",
