@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_core import paths as jupyter_paths
+from traitlets.config import Application
 
 from openshell_kernel.policy import sources
 from openshell_kernel.policy.effective import Access, Origin
@@ -281,9 +281,8 @@ def _jupyter() -> Iterable[str]:
 
 
 def _keys(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the files from which this server, if it is one, has its token, its cookies' secret and its TLS key."""
-    program = sys.modules.get("jupyter_server.serverapp")
-    server = program.ServerApp.instance() if program and program.ServerApp.initialized() else None
+    """Yield the files from which this server or gateway has its token, its cookies' secret and its TLS key."""
+    server = Application.instance() if Application.initialized() else None
     for name in ("cookie_secret_file", "keyfile"):
         yield getattr(server, name, "")
     yield environ.get("JUPYTER_TOKEN_FILE", "")
