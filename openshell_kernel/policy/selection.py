@@ -1,7 +1,7 @@
 """Which of a machine's GPUs a kernel is given: what the policy requests, and not what happens to be there, decides.
 
-Pure. A GPU that is not selected is out of reach because its device node is not granted; CUDA_VISIBLE_DEVICES only
-names the others in a stable order.
+Pure. The device node of a GPU that is not selected is not granted; CUDA_VISIBLE_DEVICES only names the others in a
+stable order.
 """
 
 from __future__ import annotations
