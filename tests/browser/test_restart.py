@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
-from playwright.sync_api import expect
 from support.kernels import eventually
 
 from browser import lab
@@ -78,8 +76,7 @@ def test_a_notebook_goes_on_with_a_new_key(page: Page, jupyterlab: Server, how: 
         page.keyboard.press("Shift+Enter")
         page.locator(".jp-Dialog-button").click()
     eventually(lambda: has_another_key(jupyterlab, before), "a new key")
-    # After a crash the status bar can say "Starting" until a cell is run.
-    expect(page.locator("#jp-main-statusbar")).to_contain_text(re.compile(r"Idle|Starting"))
+    # What the status bar says until a cell is run depends on when Jupyter has connected again.
     assert lab.run_cell(page, "'x' in globals()").text == "False"
     # Jupyter's server sees what the kernel does, as it must to end those that idle.
     eventually(lambda: state(jupyterlab) == "idle", "an idle kernel")
