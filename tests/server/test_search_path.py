@@ -10,7 +10,7 @@ def rule(path, rights=READ_RIGHTS):
     return Rule(path=path, access=Access.READ_ONLY, rights=rights, origin=Origin.POLICY, reason="")
 
 
-RULES = (rule("/usr"), rule("/proj/.venv"), rule("/data", ("read_file", "read_dir")), rule("/work", WRITE_RIGHTS))
+RULES = (rule("/usr"), rule("/proj/.venv"), rule("/data", ("read_file", "read_dir")), rule("/opt/tools", WRITE_RIGHTS))
 
 
 def path(value, first="/proj/.venv/bin"):
@@ -28,4 +28,4 @@ def test_a_folder_is_judged_by_where_it_leads():
 
 @pytest.mark.parametrize("folder", ["/home/ada/bin", "/usrlocal", "/data/bin", "", "/proj/.venv-other/bin"])
 def test_a_folder_whose_programs_cannot_be_run_is_left_out(folder):
-    assert path(f"{folder}:/work/bin") == "/proj/.venv/bin:/work/bin"
+    assert path(f"{folder}:/opt/tools/bin") == "/proj/.venv/bin:/opt/tools/bin"
