@@ -4,7 +4,7 @@ Every message says what is wrong, where, and what to do. It is shown to users as
 by nbconvert, on a terminal.
 """
 
-from openshell_kernel.text import printable
+from openshell_kernel.base.text import printable
 
 
 class OpenShellError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from openshell_kernel.text import printable
+from openshell_kernel.base.text import printable
 
 
 def complain(error: object) -> None:

@@ -12,7 +12,7 @@ from openshell_kernel.policy import baseline, sources, trust
 from openshell_kernel.policy.effective import GpuSelection, Hardware
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import FilesystemPolicy
-from openshell_kernel.server import places
+from openshell_kernel.server.planning import protected_paths
 
 if TYPE_CHECKING:
     import argparse
@@ -131,7 +131,7 @@ def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
     for conflict in effective.conflicts:
         yield f"  conflict: {conflict.path} stays read-only, as listed; {conflict.origin.value}: {conflict.reason}"
     own = [os.path.dirname(trust.store_path(os.environ))]
-    exposed = places.exposures(effective.rules, places.protected((), own, home=str(Path.home())))
+    exposed = protected_paths.exposures(effective.rules, protected_paths.protected((), own, home=str(Path.home())))
     for notice in (*effective.notices, *exposed):
         yield f"  WARNING: {notice}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openshell_kernel.kernel.words import counted, size
+from openshell_kernel.kernel.text import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -81,11 +81,11 @@ class PolicyDisplay:
         self._snapshot = snapshot
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from openshell_kernel.kernel import render_html, render_text  # noqa: PLC0415
+        from openshell_kernel.kernel.views import as_html, as_text  # noqa: PLC0415
 
         return {
-            "text/plain": render_text.render(self._snapshot),
-            "text/html": render_html.render(self._snapshot),
+            "text/plain": as_text.render(self._snapshot),
+            "text/html": as_html.render(self._snapshot),
         }
 
 
@@ -121,9 +121,9 @@ def _env(argument: str) -> None:
     if snapshot is None:
         print(UNCONFINED, end="")  # noqa: T201
         return
-    from openshell_kernel.kernel import render_text  # noqa: PLC0415
+    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
 
-    print(render_text.render_env(snapshot), end="")  # noqa: T201
+    print(as_text.render_env(snapshot), end="")  # noqa: T201
 
 
 def _gpus(options: list[str]) -> None:
@@ -138,8 +138,8 @@ def _gpus(options: list[str]) -> None:
     elif "--check" in options:
         _check_gpus(snapshot, as_json="--json" in options)
     else:
-        from openshell_kernel.kernel import render_text  # noqa: PLC0415
-        from openshell_kernel.kernel.holders import holders  # noqa: PLC0415
+        from openshell_kernel.kernel.claims import holders  # noqa: PLC0415
+        from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
 
         held = holders(snapshot.effective.selection.records)
         if "--json" in options:
@@ -149,19 +149,20 @@ def _gpus(options: list[str]) -> None:
             data = {name: snapshot.effective.to_json()[name] for name in ("hardware", "selection")}
             print(json.dumps({**data, "holders": [dataclasses.asdict(holder) for holder in held]}, indent=2))  # noqa: T201
         else:
-            print(render_text.render_gpus(snapshot, held), end="")  # noqa: T201
+            print(as_text.render_gpus(snapshot, held), end="")  # noqa: T201
 
 
 def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
     import dataclasses  # noqa: PLC0415
     import json  # noqa: PLC0415
 
-    from openshell_kernel.kernel import gpus, render_text  # noqa: PLC0415
+    from openshell_kernel.kernel import gpus  # noqa: PLC0415
     from openshell_kernel.kernel.gpu_check import TOOLS, check  # noqa: PLC0415
+    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
 
     def tell(step: Any) -> None:  # noqa: ANN401 - a Step, whose module is imported late
         if not as_json:
-            print(render_text.render_step(step), end="", flush=True)  # noqa: T201
+            print(as_text.render_step(step), end="", flush=True)  # noqa: T201
 
     summary = gpus.summary(snapshot.effective)
     steps = check(snapshot.effective, tell)
@@ -190,12 +191,13 @@ def _why(argument: str) -> None:
     if snapshot is None:
         print(UNCONFINED, end="")  # noqa: T201
         return
-    from openshell_kernel.kernel import permissions, render_text  # noqa: PLC0415
+    from openshell_kernel.kernel import permissions  # noqa: PLC0415
+    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
     from openshell_kernel.policy.explain import why  # noqa: PLC0415
 
     meant = asked(argument, home=snapshot.guarded.home or _account_home())
     verdicts = permissions.annotate(why(snapshot.effective, meant.path, guarded=snapshot.guarded))
-    print(render_text.render_why(snapshot, verdicts, meant.notes), end="")  # noqa: T201
+    print(as_text.render_why(snapshot, verdicts, meant.notes), end="")  # noqa: T201
 
 
 def _account_home() -> str:

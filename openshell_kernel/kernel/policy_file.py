@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from openshell_kernel.base.text import printable
 from openshell_kernel.policy.effective import Access, Origin
-from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_within
+from openshell_kernel.base.text import printable
 from openshell_kernel.policy.effective import MAX_PATHS, Access, Origin
-from openshell_kernel.policy.places import Guarded, holds, why_not_propose_reading, why_not_propose_writing
-from openshell_kernel.text import printable
+from openshell_kernel.policy.protected_paths import Guarded, why_not_propose_reading, why_not_propose_writing
 
 if TYPE_CHECKING:
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
@@ -91,7 +92,7 @@ def _contradicts(path: str, effective: EffectivePolicy) -> str:
     for rule in effective.rules:
         place = rule.resolved or rule.path
         listed = rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY
-        if listed and place != path and holds(path, place):
+        if listed and place != path and is_within(place, path):
             return f"{rule.path}, which the policy lists read-only, lies in it and would become writable"
     return ""
 

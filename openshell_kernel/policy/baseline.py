@@ -226,4 +226,4 @@ SYSTEM = (
     writing("/dev/pts", "!commands run in a pseudo-terminal", (*_TERMINAL_RIGHTS, "read_dir")),
     writing("/dev/shm", "shared memory: multiprocessing, DataLoader workers, NCCL, CUDA", _SHARED_MEMORY_RIGHTS),  # noqa: S108 - as Linux names it
 )
-"""The part of the runtime baseline that every kernel shares; `openshell_kernel.server.runtime` adds the rest."""
+"""The part of the runtime baseline that every kernel shares; `openshell_kernel.server.planning.needs` adds the rest."""

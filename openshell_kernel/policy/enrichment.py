@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, unenforced
 from openshell_kernel.policy.conflicts import Decision, decide
@@ -36,7 +37,6 @@ from openshell_kernel.policy.effective import (
     Unenforced,
 )
 from openshell_kernel.policy.model import FilesystemPolicy
-from openshell_kernel.policy.places import holds
 from openshell_kernel.policy.selection import select, shares_one_node
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ def enrich(
             Origin.RUNTIME_BASELINE, filter(lambda need: exists(need.path), baseline.without_gpu(hardware))
         )
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
-    building.refuse_conflicts(source)
+    building.check_conflicts(source)
     writable_all_the_same = tuple(_writable_all_the_same(building.rules, realpath))
     if policy.compatibility == "hard_requirement":
-        _refuse_writable(source, writable_all_the_same)
+        _check_writable(source, writable_all_the_same)
     return EffectivePolicy(
         source=source,
         compatibility=policy.compatibility,
@@ -210,7 +210,7 @@ class _Building:
 
     def grants(self, path: str, right: str, realpath: Callable[[str], str]) -> bool:
         """Return whether one of the rules gives a right at a path without symbolic links."""
-        return any(right in rule.rights and holds(realpath(rule.path), path) for rule in self.rules.values())
+        return any(right in rule.rights and is_within(path, realpath(rule.path)) for rule in self.rules.values())
 
     def add_needs(self, origin: Origin, needs: Iterable[Need]) -> None:
         for need in needs:
@@ -248,7 +248,7 @@ class _Building:
         else:
             self.conflicts.append(conflict)
 
-    def refuse_conflicts(self, source: str) -> None:
+    def check_conflicts(self, source: str) -> None:
         if self.refused:
             modes = " and ".join(dict.fromkeys(setting.mode for setting in self._conflict_settings))
             raise PolicyError(
@@ -298,7 +298,7 @@ def _writable_all_the_same(rules: dict[str, Rule], realpath: Callable[[str], str
                     yield rule, folder
 
 
-def _refuse_writable(source: str, writable: Iterable[tuple[Rule, Rule]]) -> None:
+def _check_writable(source: str, writable: Iterable[tuple[Rule, Rule]]) -> None:
     # Of what a baseline makes writable a policy's author need not know.
     found = [
         (rule.path, folder.path, folder.reason)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_beneath
+from openshell_kernel.base.text import printable
 from openshell_kernel.policy import advice
 from openshell_kernel.policy.advice import Remedy, yaml_scalar
 from openshell_kernel.policy.effective import Access, EffectivePolicy, Rule
-from openshell_kernel.policy.places import Guarded
-from openshell_kernel.text import printable
+from openshell_kernel.policy.protected_paths import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +159,7 @@ def why(
     verdicts = []
     for action, meaning, needed in _actions(real, found, judged, runnable):
         granting = [[rule for rule in covering if right in rule.rights] for right in needed]
-        kept = next((path for path in effective.kept if judged == path or _beneath(judged, path)), "")
+        kept = next((path for path in effective.kept if judged == path or is_beneath(judged, path)), "")
         allowed = all(granting) and not (kept and action is Action.WRITE)
         rule = granting[0][0] if allowed else next(iter(covering), None)
         remedy, withheld = None, ""
@@ -209,23 +210,19 @@ def _place(rule: Rule) -> str:
 
 def _names(rule: Rule, *paths: str) -> bool:
     """Return whether a rule covers one of the paths as it is written, and not only through a symbolic link."""
-    return any(path == rule.path or _beneath(path, rule.path) for path in paths)
+    return any(path == rule.path or is_beneath(path, rule.path) for path in paths)
 
 
 def _covers(rule: Rule, path: str) -> bool:
     place = _place(rule)
-    return path == place or (not _BENEATH.isdisjoint(rule.rights) and _beneath(path, place))
-
-
-def _beneath(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/") + "/")
+    return path == place or (not _BENEATH.isdisjoint(rule.rights) and is_beneath(path, place))
 
 
 def _remedy(
     effective: EffectivePolicy, action: Action, real: str, *, kind: Kind | None, judged: str, guarded: Guarded
 ) -> tuple[Remedy | None, str]:
     """Return what to add to the policy, or why nothing is proposed, where that is not plain."""
-    in_proc = real == "/proc" or _beneath(real, "/proc")
+    in_proc = real == "/proc" or is_beneath(real, "/proc")
     if action is Action.EXECUTE and in_proc:
         return None, ""
     access = Access.READ_WRITE if action is Action.WRITE else Access.READ_ONLY
@@ -264,11 +261,11 @@ def _notes(
     notes += [
         f"A rule for {printable(skipped.path)} was not applied: {printable(skipped.why)}"
         for skipped in effective.skipped
-        if not allowed and (real == skipped.path or _beneath(real, skipped.path))
+        if not allowed and (real == skipped.path or is_beneath(real, skipped.path))
     ]
     notes += [
         f"The {conflict.origin.value} wanted {printable(conflict.path)} read-write; the policy says no."
         for conflict in effective.conflicts
-        if not allowed and action is Action.WRITE and (judged == conflict.path or _beneath(judged, conflict.path))
+        if not allowed and action is Action.WRITE and (judged == conflict.path or is_beneath(judged, conflict.path))
     ]
     return notes

@@ -338,7 +338,7 @@ def _check_glob(value: str) -> str:
     return path
 
 
-def _refuse_null(value: object) -> object:
+def _check_not_null(value: object) -> object:
     # OpenShell's releases differ in what an empty block means: none (working directory granted) or {} (not).
     if value is None:
         raise _error(INVALID_VALUE, "is empty", "remove the key, or write {} for a block without settings")
@@ -470,7 +470,7 @@ class NetworkMiddleware(UnenforcedBlock):
     order: _I32 = 0
     config: _OpaqueMapping = Field(default_factory=dict)
     on_error: str = ""
-    endpoints: Annotated[MiddlewareEndpoints | None, BeforeValidator(_refuse_null)] = None
+    endpoints: Annotated[MiddlewareEndpoints | None, BeforeValidator(_check_not_null)] = None
 
 
 class EnvironmentPolicy(Block):
@@ -549,10 +549,10 @@ class ConflictsPolicy(Block):
 class JupyterPolicy(Block):
     """This package's extension of the schema: what concerns kernels and not sandboxes in general."""
 
-    environment: Annotated[EnvironmentPolicy | None, BeforeValidator(_refuse_null)] = None
+    environment: Annotated[EnvironmentPolicy | None, BeforeValidator(_check_not_null)] = None
     home: Annotated[Home, BeforeValidator(_check_home)] = "project"
-    gpu: Annotated[GpuPolicy | None, BeforeValidator(_refuse_null)] = None
-    baseline_conflicts: Annotated[ConflictsPolicy | None, BeforeValidator(_refuse_null)] = None
+    gpu: Annotated[GpuPolicy | None, BeforeValidator(_check_not_null)] = None
+    baseline_conflicts: Annotated[ConflictsPolicy | None, BeforeValidator(_check_not_null)] = None
 
 
 class Policy(UnenforcedBlock):
@@ -563,14 +563,14 @@ class Policy(UnenforcedBlock):
     """
 
     version: Annotated[Literal[1], BeforeValidator(_check_version)]
-    filesystem_policy: Annotated[FilesystemPolicy | None, BeforeValidator(_refuse_null)] = None
-    landlock: Annotated[LandlockPolicy | None, BeforeValidator(_refuse_null)] = None
-    process: Annotated[ProcessPolicy | None, BeforeValidator(_refuse_null)] = None
+    filesystem_policy: Annotated[FilesystemPolicy | None, BeforeValidator(_check_not_null)] = None
+    landlock: Annotated[LandlockPolicy | None, BeforeValidator(_check_not_null)] = None
+    process: Annotated[ProcessPolicy | None, BeforeValidator(_check_not_null)] = None
     network_policies: Annotated[Mapping[str, NetworkPolicy], BeforeValidator(_mapping)] = Field(default_factory=dict)
     network_middlewares: Annotated[Mapping[str, NetworkMiddleware], BeforeValidator(_mapping)] = Field(
         default_factory=dict
     )
-    jupyter: Annotated[JupyterPolicy | None, BeforeValidator(_refuse_null)] = None
+    jupyter: Annotated[JupyterPolicy | None, BeforeValidator(_check_not_null)] = None
     _notices: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod

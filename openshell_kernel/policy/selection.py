@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from openshell_kernel.base.text import printable
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.effective import Family, GpuSelection
-from openshell_kernel.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

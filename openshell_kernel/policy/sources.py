@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def nearby_folders(
     here = realpath(workdir)
     mount = _device(here, device)
     found = [here]
-    limit = here if root is None or not _holds(realpath(root), here) else realpath(root)
+    limit = here if root is None or not is_within(here, realpath(root)) else realpath(root)
     stops = {limit, realpath(home), "/"}
     while here not in stops:
         here = _parent(here)
@@ -193,12 +194,12 @@ def writable_way(
     """Return the writable path that holds a file, or a symbolic link on the way to it; None if there is none."""
     places = ways([path], realpath=realpath, readlink=readlink)
     for root in writable:
-        if any(_holds(realpath(root), place) for place in places):
+        if any(is_within(place, realpath(root)) for place in places):
             return root
     return None
 
 
-def refuse_writable_source(
+def check_writable_source(
     source: Source,
     writable: Iterable[str],
     *,
@@ -223,7 +224,7 @@ def refuse_writable_source(
         )
 
 
-def refuse_writable_shared(
+def check_writable_shared(
     source: Source,
     others: Iterable[Source],
     writable: Iterable[str],
@@ -251,7 +252,7 @@ def refuse_writable_shared(
             )
 
 
-def refuse_linked_source(source: Source, links: int) -> None:
+def check_linked_source(source: Source, links: int) -> None:
     """Make sure that a policy has no second name, by which the sandbox might write it.
 
     Exempt are a policy near the notebook, which is trusted by content, and the built-in one: installers make hard links
@@ -319,10 +320,6 @@ def _exists(source: Source, lstat: Callable[[str], object]) -> bool:
             "correct the path or the permissions of its folders"
         ) from error
     return True
-
-
-def _holds(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _parent(path: str) -> str:

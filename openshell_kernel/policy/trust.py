@@ -101,7 +101,7 @@ def load(path: str, store: Store) -> Policy:
     return candidate.policy()
 
 
-def refuse_removed(source: sources.Source, nearby: Iterable[str], store: Store) -> None:
+def check_removed(source: sources.Source, nearby: Iterable[str], store: Store) -> None:
     """Make sure that no notebook widens its next start by removing the trusted policy that it was started from.
 
     `nearby` are the folders in which a policy was looked for before `source` was found, the nearest first. Where the
@@ -139,7 +139,7 @@ def store_path(environ: Mapping[str, str], *, expanduser: Callable[[str], str] =
     return f"{data.rstrip('/')}/openshell/trust.json"
 
 
-def refuse_writable_store(store: str, source: sources.Source, writable: Iterable[str]) -> None:
+def check_writable_store(store: str, source: sources.Source, writable: Iterable[str]) -> None:
     """Make sure that the sandbox cannot trust a policy in a person's name.
 
     Where the operator names the policy for every notebook, the store is not used, and nothing is refused.

@@ -18,10 +18,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from openshell_kernel.base.links import walk
+from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.layer import Layer
 from openshell_kernel.sandbox.procfs import MountAttributes, unescaped
-from openshell_kernel.sandbox.ways import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,11 +128,11 @@ def _everywhere(path: str) -> Iterator[str]:
     for mount in mounts.values():
         if mount.number == number or mount.device != own.device:
             continue
-        if _holds(mount.root, inside):
+        if is_within(inside, mount.root):
             other = _join(mount.point, os.path.relpath(inside, mount.root))
             if other != path and _is(other, here):
                 yield other
-        elif _holds(inside, mount.root) and not _holds(path, mount.point):
+        elif is_within(mount.root, inside) and not is_within(mount.point, path):
             yield mount.point
 
 
@@ -182,10 +183,6 @@ def _mounts() -> Iterator[_Mount]:
 
 def _join(folder: str, rest: str) -> str:
     return os.path.normpath(os.path.join(folder, rest))
-
-
-def _holds(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _why(error: OSError) -> str:

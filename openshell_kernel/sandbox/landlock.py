@@ -15,16 +15,17 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openshell_kernel.base.links import walk
+from openshell_kernel.base.paths import is_beneath
+from openshell_kernel.base.rights import ask_abi
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox.abi import ask_abi
-from openshell_kernel.sandbox.ways import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from openshell_kernel.base.links import Way
     from openshell_kernel.sandbox.layer import Layer
     from openshell_kernel.sandbox.plan import PlanRule
-    from openshell_kernel.sandbox.ways import Way
 
 _SINCE_ABI = {
     "execute": 1,
@@ -326,17 +327,13 @@ def _escapes(entry: _Opened, opened: list[_Opened]) -> str | None:
         if other is entry or other.resolved is None or _CREATING not in other.rule.rights:
             continue
         # A folder may be named in several ways, as a home is where /home is a link.
-        named_inside = _beneath(entry.rule.path, other.rule.path) or any(
-            _beneath(place, other.resolved) for place in entry.way
+        named_inside = is_beneath(entry.rule.path, other.rule.path) or any(
+            is_beneath(place, other.resolved) for place in entry.way
         )
-        inside = entry.resolved == other.resolved or _beneath(entry.resolved or "", other.resolved)
+        inside = entry.resolved == other.resolved or is_beneath(entry.resolved or "", other.resolved)
         if named_inside and not inside:
             return other.rule.path
     return None
-
-
-def _beneath(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/") + "/") and path != folder
 
 
 def _kind(mode: int) -> tuple[str, frozenset[str]]:
@@ -353,7 +350,7 @@ def _restrict_self(ruleset: int) -> None:
     from landlock import plumbing  # noqa: PLC0415 - the binding cannot be imported everywhere that we are
 
     try:
-        _refuse_threads()
+        _check_single_threaded()
         _call(plumbing.get_restrict_self(), ruleset, 0)
     except OSError as error:
         hint = " (16 Landlock layers are in force already)" if error.errno == errno.E2BIG else ""
@@ -406,7 +403,7 @@ def _call(function: Callable[..., int], *arguments: object) -> int:
     return int(result)
 
 
-def _refuse_threads() -> None:
+def _check_single_threaded() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise ConfinementError(

@@ -108,7 +108,7 @@ def _confine(plan: LaunchPlan, ending_fd: int | None) -> landlock.Confinement:
     layers += privileges.drop(plan.identity, plan.keep_capabilities, bounded=required)
     layers.append(privileges.forbid_core_dumps())
     if plan.identity is not None:
-        privileges.refuse_out_of_reach(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
+        privileges.check_reachable(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
     scoped = prepared is not None and landlock.enter_signal_domain(support)
     layers.append(remains.leave_keeper(ending_fd, scoped=scoped, same_user=plan.identity is None))
     confinement = prepared.enforce() if prepared else _unconfined(plan, support)

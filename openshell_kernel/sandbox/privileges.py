@@ -133,7 +133,7 @@ def drop(identity: Identity | None, keep: Sequence[str], *, bounded: bool) -> tu
     return (layer,) if identity is None else (layer, _identity_layer(identity))
 
 
-def refuse_out_of_reach(program: str, folder: str, temporary: str | None) -> None:
+def check_reachable(program: str, folder: str, temporary: str | None) -> None:
     """Make sure that the identity which was taken on can start the kernel at all.
 
     Raises:

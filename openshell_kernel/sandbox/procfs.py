@@ -14,6 +14,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.layer import Layer
 
@@ -166,12 +167,8 @@ def _writable(point: str) -> Iterable[str]:
 def _may_write(rules: Iterable[PlanRule], points: list[str]) -> bool:
     targets = [os.path.realpath(rule.path) for rule in rules if "write_file" in rule.rights]
     # What belongs to this process itself controls nothing else.
-    targets = [target for target in targets if not _within(target, f"{PROC}/{os.getpid()}")]
-    return any(_within(target, point) or _within(point, target) for target in targets for point in points)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
+    targets = [target for target in targets if not is_within(target, f"{PROC}/{os.getpid()}")]
+    return any(is_within(target, point) or is_within(point, target) for target in targets for point in points)
 
 
 def _points() -> list[str]:

@@ -39,7 +39,7 @@ from openshell_kernel.policy.effective import Holder, decode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from openshell_kernel.server.ending import Ending
+    from openshell_kernel.server.process.ending import Ending
 
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
@@ -155,7 +155,7 @@ class Claim:
 
 def janitor_command(ending: Ending, path: str = "") -> list[str]:
     """Return the command of the process that waits for an ending and then removes a path; see `janitor`."""
-    program = [sys.executable, "-I", "-m", "openshell_kernel.server.janitor"]
+    program = [sys.executable, "-I", "-m", "openshell_kernel.server.process.janitor"]
     return [*program, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
 
 

@@ -10,15 +10,16 @@ from traitlets import List, Unicode
 from traitlets.config.loader import Config, DeferredConfig, LazyConfigValue
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.server import exports, log_lines
+from openshell_kernel.server import exports
+from openshell_kernel.server.kernel_manager import ConfinedKernelManager
 from openshell_kernel.server.kernelspecs import ConfinedKernelSpecManager
-from openshell_kernel.server.workdirs import HomeboundKernelManager
+from openshell_kernel.server.process import log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class ConfinedOnlyKernelManager(HomeboundKernelManager):
+class ConfinedOnlyKernelManager(ConfinedKernelManager):
     """The manager of the kernels of a server that has no other door open: where one is, it refuses to exist.
 
     jupyter_server makes it when every configuration file and option is read and the server extensions are known, and

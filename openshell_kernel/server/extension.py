@@ -12,7 +12,8 @@ import os
 import sys
 from typing import Any
 
-from openshell_kernel.server import exports, log_lines
+from openshell_kernel.server import exports
+from openshell_kernel.server.process import log_lines
 
 NAME = __name__
 

@@ -62,7 +62,7 @@ def check(*, kernel: str, folder: str, policy: str | None = None) -> Result:
         os.chmod(empty, 0o755)  # noqa: S103 - it is empty
         try:
             manager = KernelManager(kernel_name=kernel, config=_configuration(policy))
-            _refuse_others(manager)
+            _check_nobody_else(manager)
             manager.start_kernel(cwd=empty, policy_folder=folder)
         except OpenShellError:
             raise
@@ -76,7 +76,7 @@ def check(*, kernel: str, folder: str, policy: str | None = None) -> Result:
             manager.shutdown_kernel(now=True)
 
 
-def _refuse_others(manager: KernelManager) -> None:
+def _check_nobody_else(manager: KernelManager) -> None:
     metadata = manager.kernel_spec.metadata if manager.kernel_spec else {}
     chosen = metadata.get("kernel_provisioner", {}).get("provisioner_name")
     if chosen != PROVISIONER:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from openshell_kernel.gpu import discovery
 from openshell_kernel.policy.selection import describe
 from openshell_kernel.server.claims import Registry
-from openshell_kernel.server.gpus import hardware
+from openshell_kernel.server.planning.gpus import hardware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

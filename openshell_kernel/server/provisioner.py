@@ -20,21 +20,22 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
+from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
 from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
-from openshell_kernel.server import arguments, gpus, keys, log_lines
 from openshell_kernel.server.answers import answer, answered
-from openshell_kernel.server.channel import Channel
-from openshell_kernel.server.ending import holding, of_child
-from openshell_kernel.server.logs import server_logs
-from openshell_kernel.server.managers import forget_failed_start, root_folder
-from openshell_kernel.server.operator import Operator, checked, requested_gpus
-from openshell_kernel.server.output import Output
-from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
-from openshell_kernel.server.private import PrivateFolder, remove_abandoned
-from openshell_kernel.server.refusal_plan import refusal_plan
-from openshell_kernel.server.threads import in_thread
+from openshell_kernel.server.dirs.private_dir import PrivateDir, remove_abandoned
+from openshell_kernel.server.jupyter_compat import forget_failed_start, root_folder
+from openshell_kernel.server.planning import gpus
+from openshell_kernel.server.planning.pipeline import LAUNCHER, load_policy, make_plan, trusted_environment
+from openshell_kernel.server.process import arguments, keys, log_lines
+from openshell_kernel.server.process.ending import holding, of_child
+from openshell_kernel.server.process.launcher_pipes import LauncherPipes
+from openshell_kernel.server.process.logs import server_logs
+from openshell_kernel.server.process.output import Output
+from openshell_kernel.server.settings import Settings, checked, requested_gpus
+from openshell_kernel.server.stub.plan import stub_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.policy.model import Home
     from openshell_kernel.server.claims import Claim
-    from openshell_kernel.server.ending import Ending
-    from openshell_kernel.server.planning import LoadedPolicy, Planned
+    from openshell_kernel.server.planning.pipeline import LoadedPolicy, Planned
+    from openshell_kernel.server.process.ending import Ending
 
 _REPORT_SECONDS = 60.0
 _SOCKET_SECONDS = 10.0
@@ -163,7 +164,7 @@ class OpenShellProvisioner(LocalProvisioner):
         log_lines.protect(self.log)
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
-        self._private: PrivateFolder | None = None
+        self._private: PrivateDir | None = None
         self._output: Output | None = None
         self._claim: Claim | None = None
         self._ending: Ending | None = None
@@ -257,13 +258,13 @@ class OpenShellProvisioner(LocalProvisioner):
             self._release_gpus()
             await self._discard_private()
 
-    def operator(self) -> Operator:
+    def settings(self) -> Settings:
         """Return the traits as the planner takes them.
 
         Raises:
             ConfigurationError: `environment`, `baseline_conflicts`, `gpus` or `gpu_claims` is wrong.
         """
-        return Operator(
+        return Settings(
             policy=self.policy,
             require_policy=self.require_policy,
             require_landlock=self.require_landlock,
@@ -289,7 +290,7 @@ class OpenShellProvisioner(LocalProvisioner):
         return None if self._last is None else (self._last.effective, self._confinement)
 
     def _load(self, folder: str, policy_folder: str | None) -> LoadedPolicy:
-        loaded = load_policy(self.operator(), folder=policy_folder or folder, root=root_folder(self._manager))
+        loaded = load_policy(self.settings(), folder=policy_folder or folder, root=root_folder(self._manager))
         return loaded if policy_folder is None else dataclasses.replace(loaded, workdir=os.path.realpath(folder))
 
     @classmethod
@@ -311,12 +312,12 @@ class OpenShellProvisioner(LocalProvisioner):
         if self._private is None:
             # Beside the loop: what a killed server has left may be much.
             threading.Thread(target=remove_abandoned, name="openshell-sweep", daemon=True).start()
-            self._private = PrivateFolder()
+            self._private = PrivateDir()
             # A server that forgets this kernel after a failed restart does not call cleanup.
             self._remove_private = weakref.finalize(self, self._private.remove)
             self._clients = keys.Clients(manager)
         else:
-            await in_thread(self._private.renew)
+            await run_in_thread(self._private.renew)
             self._has_new_key = keys.renew(manager, self._clients)
         if not manager.connection_file:
             folder = Path(jupyter_runtime_dir())
@@ -341,12 +342,12 @@ class OpenShellProvisioner(LocalProvisioner):
         kwargs.pop("cwd", None)
         self._keep_gpus()
         trusted = trusted_environment(self._loaded)
-        with contextlib.closing(Channel()) as channel:
+        with contextlib.closing(LauncherPipes()) as channel:
             # It starts while the plan is made, and waits for it.
             info = await self._start_launcher(channel, trusted, **kwargs)
             planned = await make_plan(
                 self._loaded,
-                self.operator(),
+                self.settings(),
                 trusted=trusted,
                 command=cmd,
                 # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
@@ -367,7 +368,7 @@ class OpenShellProvisioner(LocalProvisioner):
                 self._ending.nodes = gpus.nodes(planned.effective.selection)
                 claim.keep_until(self._ending)
             # Beside the launcher's work, which takes longer.
-            entrusting = None if claim is None else in_thread(claim.entrust, trusted)
+            entrusting = None if claim is None else run_in_thread(claim.entrust, trusted)
             self._log_decisions(planned.effective)
             self._confinement = await self._carry_out(planned, channel)
             self._log_outcome(planned.effective, self._confinement)
@@ -389,14 +390,14 @@ class OpenShellProvisioner(LocalProvisioner):
         unforeseen = None if isinstance(error, OpenShellError) else error
         self.log.error("OpenShell: kernel %s was not restarted: %s", self.kernel_id, error, exc_info=unforeseen)
         try:
-            planned = refusal_plan(
+            planned = stub_plan(
                 last,
                 reason=str(error) or repr(error),
                 language=getattr(self.kernel_spec, "language", "python"),
                 connection_file=self._manager.connection_file,
                 sockets=os.path.dirname(self._manager.ip) if self.transport == "ipc" else None,
             )
-            with contextlib.closing(Channel()) as channel:
+            with contextlib.closing(LauncherPipes()) as channel:
                 options = {name: kwargs[name] for name in kwargs if name not in _OWN}
                 info = await self._start_launcher(channel, planned.launcher_environment, **options)
                 await self._carry_out(planned, channel)
@@ -412,7 +413,7 @@ class OpenShellProvisioner(LocalProvisioner):
 
     async def _start_launcher(
         self,
-        channel: Channel,
+        channel: LauncherPipes,
         environment: Mapping[str, str],
         **kwargs: Any,  # noqa: ANN401 - Jupyter's launch arguments
     ) -> KernelConnectionInfo:
@@ -443,7 +444,7 @@ class OpenShellProvisioner(LocalProvisioner):
             self._output.close()
             self._output = None
 
-    async def _carry_out(self, planned: Planned, channel: Channel) -> dict[str, Any]:
+    async def _carry_out(self, planned: Planned, channel: LauncherPipes) -> dict[str, Any]:
         """Give the launcher its plan, wait until it has become the kernel, and return its account of the confinement.
 
         Raises:
@@ -582,7 +583,7 @@ class OpenShellProvisioner(LocalProvisioner):
         if remove is None:
             return
         try:
-            await in_thread(remove)
+            await run_in_thread(remove)
         except RuntimeError:
             # No thread can be started, because the interpreter ends.
             remove()

@@ -22,17 +22,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from openshell_kernel.base.text import printable_lines
 from openshell_kernel.errors import ConfigurationError, OpenShellError
-from openshell_kernel.server import gateway, gpus, interpreter
+from openshell_kernel.server import gateway
 from openshell_kernel.server.claims import janitor_command
-from openshell_kernel.server.ending import Ending
-from openshell_kernel.server.handover import become_launcher, check_launch
-from openshell_kernel.server.logs import client_logs
-from openshell_kernel.server.planning import LAUNCHER, load_policy, make_plan, trusted_environment
-from openshell_kernel.server.private import PrivateFolder
+from openshell_kernel.server.dirs.private_dir import PrivateDir
+from openshell_kernel.server.planning import gpus, interpreter
+from openshell_kernel.server.planning.pipeline import LAUNCHER, load_policy, make_plan, trusted_environment
+from openshell_kernel.server.process.ending import Ending
+from openshell_kernel.server.process.handover import become_launcher, check_launch
+from openshell_kernel.server.process.logs import client_logs
 from openshell_kernel.server.provisioner import OpenShellProvisioner
-from openshell_kernel.server.refusal_plan import first_refusal_plan
-from openshell_kernel.text import printable_lines
+from openshell_kernel.server.stub.plan import first_stub_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,16 +61,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _start(argv: list[str]) -> NoReturn:
     spec = _kernelspec(argv)
-    operator = OpenShellProvisioner(**spec.configuration).operator()
+    settings = OpenShellProvisioner(**spec.configuration).settings()
     connection = _connection(argv)
     _check_transport(connection)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.
-    loaded = load_policy(operator, folder=os.getcwd(), root=None)
+    loaded = load_policy(settings, folder=os.getcwd(), root=None)
     loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
     trusted = trusted_environment(loaded)
     logs = client_logs()
     _detach(trusted)
-    private = PrivateFolder()
+    private = PrivateDir()
     hearing, speaking = os.pipe()
     ending = Ending(os.pidfd_open(os.getpid()), hearing)
     # Left before anything can fail: whatever becomes of this process, the folder goes away with it.
@@ -77,7 +78,7 @@ def _start(argv: list[str]) -> NoReturn:
     planned = asyncio.run(
         make_plan(
             loaded,
-            operator,
+            settings,
             trusted=trusted,
             command=[sys.executable, *LAUNCHER, *argv],
             environment=dict(os.environ),
@@ -109,9 +110,7 @@ def _refuse(argv: list[str], reason: str) -> None:
         # It is not known which folders a sandbox may write: none of LD_LIBRARY_PATH is safe.
         environment = interpreter.scrubbed(os.environ, ["/"])
         connection = _connection(argv)
-        plan = first_refusal_plan(
-            environment, reason=reason, connection_file=connection.path, sockets=connection.sockets
-        )
+        plan = first_stub_plan(environment, reason=reason, connection_file=connection.path, sockets=connection.sockets)
         _detach(environment)
         become_launcher(plan, environment)
     except Exception as error:  # noqa: BLE001 - there is nobody left to tell
@@ -198,7 +197,7 @@ def _detach(environment: dict[str, str]) -> None:
         if file not in pipes:
             reading, pipes[file] = os.pipe()
             _pipes.add(_identity(pipes[file]))
-            copier = [sys.executable, "-I", "-m", "openshell_kernel.server.copier", str(os.getpid())]
+            copier = [sys.executable, "-I", "-m", "openshell_kernel.server.process.copier", str(os.getpid())]
             _leave(copier, environment, streams={0: reading, 1: fd})
             os.close(reading)
         os.dup2(pipes[file], fd)

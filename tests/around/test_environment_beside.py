@@ -16,7 +16,7 @@ from support import kernels
 
 import openshell_kernel
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.server import environments
+from openshell_kernel.server.planning import python_environments
 
 NAME = "of-the-project"
 ATTEMPTS = """
@@ -99,9 +99,9 @@ def shown(kernel):
 @pytest.fixture
 def without_mounts(monkeypatch):
     """As where this machine forbids mounts of the kernel's own."""
-    monkeypatch.setattr(environments, "_possible", set())
+    monkeypatch.setattr(python_environments, "_possible", set())
     refusing = (sys.executable, "-c", "print('this machine forbids it'); raise SystemExit(1)")
-    monkeypatch.setattr(environments, "_PROBE", refusing)
+    monkeypatch.setattr(python_environments, "_PROBE", refusing)
 
 
 class TestWithMounts:

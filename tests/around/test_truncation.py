@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openshell_kernel.policy import unenforced
-from openshell_kernel.server import seccomp
+from openshell_kernel.server.planning import seccomp_filter
 
 pytestmark = pytest.mark.usefixtures("landlock_abi")
 PROGRAM = Path(__file__).with_name("old_landlock.py")
@@ -32,7 +32,7 @@ def attempt(place, name, folder, *, abi, filtered=True):
         "abi": abi,
         "readable": ["/usr", "/proc", sys.prefix, sys.base_prefix, str(place / "read")],
         "writable": [str(place / "written")],
-        "program": seccomp.build(abi=abi).program.hex() if filtered else "",
+        "program": seccomp_filter.build(abi=abi).program.hex() if filtered else "",
         "attempt": name,
         "path": str(place / folder / "file"),
     }

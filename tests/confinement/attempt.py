@@ -75,7 +75,7 @@ def connect_abstract(name):
     return "ok"
 
 
-def in_thread(name, *arguments):
+def run_in_thread(name, *arguments):
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(attempt(name, *arguments)))
     thread.start()
@@ -117,7 +117,7 @@ ATTEMPTS = {
     "setuid_gain": lambda: ctypes.CDLL(None).prctl(39, 0, 0, 0, 0),
     "connect_abstract": connect_abstract,
     "comm": comm,
-    "in_thread": in_thread,
+    "in_thread": run_in_thread,
     "in_child": in_child,
 }
 

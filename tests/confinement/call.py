@@ -52,7 +52,7 @@ def as_x32():
     return call(X32_GETPID, [])
 
 
-def in_thread():
+def run_in_thread():
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(netlink()))
     thread.start()
@@ -150,7 +150,7 @@ def lower_core_limit(process=None):
 ATTEMPTS = {
     "as_i386": as_i386,
     "as_x32": as_x32,
-    "in_thread": in_thread,
+    "in_thread": run_in_thread,
     "after_exec": after_exec,
     "from_memory": from_memory,
     "removal": removal,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyseccomp
 import pytest
 
-from openshell_kernel.server import seccomp
-from openshell_kernel.server.system_calls import GROUPS, UNKNOWN, Argument, Compare, Refusal
+from openshell_kernel.server.planning import seccomp_filter
+from openshell_kernel.server.planning.system_calls import GROUPS, UNKNOWN, Argument, Compare, Refusal
 
 CALL = Path(__file__).with_name("call.py")
 ALL_BITS = 2**64 - 1
@@ -41,7 +41,7 @@ def run(program, **request):
 
 
 def both(program=None, **request):
-    program = program or seccomp.load(required=True).program
+    program = program or seccomp_filter.load(required=True).program
     pairs = zip(run(program, **request), run(None, **request), strict=True)
     return [Outcomes(*pair) for pair in pairs]
 
@@ -74,7 +74,7 @@ def arguments(refusal: Refusal) -> list[int]:
 def table():
     calls = [[refusal.number if number < 0 else number, arguments(refusal)] for _, refusal, number in HERE]
     # Without Landlock all of the list is needed.
-    return both(seccomp.build(abi=None).program, calls=calls)
+    return both(seccomp_filter.build(abi=None).program, calls=calls)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_every_entry_of_the_list_gives_its_error_and_something_else_without_the_
 def test_calls_newer_than_the_list_do_not_exist():
     """Linux does not have them yet: that the filter and not Linux says so cannot be shown for these numbers."""
     calls = [[number, [ALL_BITS] * 6] for number in (UNKNOWN[0], UNKNOWN[-1])]
-    assert run(seccomp.load(required=True).program, calls=calls) == ["ENOSYS", "ENOSYS"]
+    assert run(seccomp_filter.load(required=True).program, calls=calls) == ["ENOSYS", "ENOSYS"]
 
 
 @pytest.mark.parametrize("name", ["in_thread", "after_exec", "from_memory"])

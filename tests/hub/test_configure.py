@@ -18,7 +18,7 @@ from hub import running
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.policy import sources
 from openshell_kernel.server import confined_only, hub
-from openshell_kernel.server.operator import GPUS_VARIABLE
+from openshell_kernel.server.settings import GPUS_VARIABLE
 
 ABSENT = {"all": "/nonexistent/all.yaml", "staff": "/nonexistent/staff.yaml", "students": "/nonexistent/students.yaml"}
 

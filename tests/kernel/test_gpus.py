@@ -7,8 +7,9 @@ import sys
 import pytest
 from fakes import snapshots
 
-from openshell_kernel.kernel import gpu_check, gpus, render_html, render_text
+from openshell_kernel.kernel import gpu_check, gpus
 from openshell_kernel.kernel.snapshot import parse
+from openshell_kernel.kernel.views import as_html, as_text
 from openshell_kernel.policy.effective import (
     Family,
     GpuDevice,
@@ -89,7 +90,7 @@ def test_the_summary_says_how_many_were_given(selection, words):
 
 
 def test_the_text_has_the_state_the_variable_the_extras_and_what_was_decided():
-    text = render_text.render_gpus(snapshot(), (ALICE,))
+    text = as_text.render_gpus(snapshot(), (ALICE,))
     assert "* 0     H100, 80 GiB, /dev/nvidia3" in text
     assert "  2     H100, /dev/nvidia1" in text
     assert "held by alice\\x1b[2J, process 42" in text
@@ -100,12 +101,12 @@ def test_the_text_has_the_state_the_variable_the_extras_and_what_was_decided():
 
 def test_a_holder_in_a_hub_is_named_as_the_hub_knows_it():
     holder = dataclasses.replace(ALICE, user="root", pid=1, hub_user="carol\x1b[2J", hub_server="training")
-    text = render_text.render_gpus(snapshot(), (holder,))
+    text = as_text.render_gpus(snapshot(), (holder,))
     assert "held by carol\\x1b[2J, server training of the hub, account root, since" in text
 
 
 def test_the_view_of_the_policy_marks_what_was_not_given():
-    page = render_html.render(snapshot())
+    page = as_html.render(snapshot())
     assert page.count('class="card"') == 1
     assert page.count('class="card off"') == 3
 

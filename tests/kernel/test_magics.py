@@ -404,12 +404,13 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert sorted(json.loads(loaded.replace("'", '"'))) == [
         "openshell_kernel",
+        "openshell_kernel.base",
+        "openshell_kernel.base.text",
         "openshell_kernel.errors",
         "openshell_kernel.kernel",
         "openshell_kernel.kernel.completion",
         "openshell_kernel.kernel.magics",
         "openshell_kernel.kernel.memfd",
         "openshell_kernel.kernel.start",
-        "openshell_kernel.text",
     ]
     assert magics.HELP.count("\n") == 7

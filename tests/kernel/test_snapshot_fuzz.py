@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openshell_kernel.errors import SnapshotError
-from openshell_kernel.kernel import render_html, render_text, snapshot
+from openshell_kernel.kernel import snapshot
+from openshell_kernel.kernel.views import as_html, as_text
 
 TEXT = json.dumps(snapshots.record()).encode()
 
@@ -31,8 +32,8 @@ def test_a_damaged_record_is_shown_or_refused_in_words(text):
     except SnapshotError as error:
         assert "restart" in str(error)  # noqa: PT017 - both outcomes are sound
     else:
-        assert render_text.render(read)
-        assert render_html.render(read)
+        assert as_text.render(read)
+        assert as_html.render(read)
         json.dumps(read.to_json())
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ import sys
 from jupyter_client.manager import KernelManager
 from support import kernels
 
-from openshell_kernel.server.operator import GPUS_VARIABLE
+from openshell_kernel.server.settings import GPUS_VARIABLE
 
 
 def as_user(name, server, **gpus):

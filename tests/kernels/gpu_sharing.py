@@ -13,8 +13,8 @@ from support.gpu_use import USE
 
 from openshell_kernel.gpu import discovery
 from openshell_kernel.policy.model import GpuPolicy
-from openshell_kernel.server import gpus
 from openshell_kernel.server.claims import Registry
+from openshell_kernel.server.planning import gpus
 
 
 def look(kernel):

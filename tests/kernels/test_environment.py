@@ -338,7 +338,7 @@ def test_a_client_that_ignores_provisioners_gets_the_same_and_leaves_no_token_be
         janitors = [
             pid
             for pid in filter(str.isdigit, os.listdir("/proc"))
-            if b"openshell_kernel.server.janitor" in _content(f"/proc/{pid}/cmdline")
+            if b"openshell_kernel.server.process.janitor" in _content(f"/proc/{pid}/cmdline")
             and tempfile.gettempdir().encode() in _content(f"/proc/{pid}/cmdline")
         ]
         assert len(janitors) == 1

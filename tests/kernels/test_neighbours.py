@@ -9,7 +9,7 @@ from support import kernels
 
 import openshell_kernel
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.server import private
+from openshell_kernel.server.dirs import private_dir
 
 grants_tmp = pytest.mark.skipif(
     any(os.path.realpath(path).startswith("/tmp/") for path in (sys.prefix, openshell_kernel.__file__)),
@@ -82,8 +82,8 @@ def test_a_kernels_folder_in_tmp_is_told_where_network_policies_open_it(user, wr
     write_policy(NETWORK)
     with monkeypatch.context() as patch:
         # As where /var/tmp cannot be written. It is locked, so that no server of another test sweeps it away.
-        patch.setattr(private, "_bases", lambda: ["/tmp"])
-        folder = private.PrivateFolder()
+        patch.setattr(private_dir, "_bases", lambda: ["/tmp"])
+        folder = private_dir.PrivateDir()
     try:
         with kernels.started(cwd=user / "notebooks") as kernel:
             notices = json.loads(kernel.run("%policy show --json").text)["effective"]["notices"]

@@ -202,7 +202,7 @@ def test_it_is_confined_and_knows_no_variable_of_the_servers(user, write_policy,
     assert int(status["CapEff"], 16) == 0
     assert status["Seccomp"].strip() == "2"
     assert b"SECRET" not in variables
-    assert b"openshell_kernel.server.refusal" in command
+    assert b"openshell_kernel.server.stub.kernel" in command
 
 
 def test_a_kernel_that_crashed_and_cannot_be_restarted_tells_why(user, write_policy):

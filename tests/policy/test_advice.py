@@ -10,7 +10,12 @@ from fakes.snapshots import effective, rule
 from openshell_kernel.policy import advice
 from openshell_kernel.policy.effective import MAX_PATHS, Access, GpuDevice, GpuSelection, Hardware
 from openshell_kernel.policy.loading import parse
-from openshell_kernel.policy.places import Guarded, Place, why_not_propose_reading, why_not_propose_writing
+from openshell_kernel.policy.protected_paths import (
+    Guarded,
+    ProtectedPath,
+    why_not_propose_reading,
+    why_not_propose_writing,
+)
 
 READ, WRITE = Access.READ_ONLY, Access.READ_WRITE
 
@@ -27,11 +32,11 @@ def home(tmp_path):
 def guarded(home):
     base = str(home.parent)
     places = (
-        Place(path=f"{home}/.ssh", what="credentials of your account", secret=True),
-        Place(path=f"{home}/.bashrc", what="settings of your account"),
-        Place(path=f"{base}/venv", what="the Python environment"),
-        Place(path=f"{base}/src", what="what Python imports", beneath=False),
-        Place(path=f"{base}/tools", what="from where programs are run", beneath=False),
+        ProtectedPath(path=f"{home}/.ssh", what="credentials of your account", secret=True),
+        ProtectedPath(path=f"{home}/.bashrc", what="settings of your account"),
+        ProtectedPath(path=f"{base}/venv", what="the Python environment"),
+        ProtectedPath(path=f"{base}/src", what="what Python imports", beneath=False),
+        ProtectedPath(path=f"{base}/tools", what="from where programs are run", beneath=False),
     )
     return Guarded(home=str(home), places=places)
 

@@ -17,8 +17,8 @@ LISTED = ["/proc", "/dev/nvidiactl", "/dev/shm"]
 def enriched(*, settings=None, pinned=None, listed=LISTED, gpu=None, hardware=GPU):
     jupyter = {**({"baseline_conflicts": settings} if settings is not None else {}), **({"gpu": gpu} if gpu else {})}
     policy = Policy.model_validate({"version": 1, "filesystem_policy": {"read_only": listed}, "jupyter": jupyter})
-    operator = None if pinned is None else ConflictsPolicy.model_validate(pinned)
-    return enrich(policy, hardware, RUNTIME, source="policy.yaml", pinned=operator, exists=lambda _: True)
+    settings = None if pinned is None else ConflictsPolicy.model_validate(pinned)
+    return enrich(policy, hardware, RUNTIME, source="policy.yaml", pinned=settings, exists=lambda _: True)
 
 
 def outcome(effective):

@@ -8,6 +8,7 @@ from fakes.snapshots import effective, rule
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openshell_kernel.base.text import printable
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_READ_RIGHTS,
@@ -21,8 +22,7 @@ from openshell_kernel.policy.effective import (
     Skipped,
 )
 from openshell_kernel.policy.explain import Action, Guarded, Kind, is_program, kind_of, why, yaml_scalar
-from openshell_kernel.policy.places import Place
-from openshell_kernel.text import printable
+from openshell_kernel.policy.protected_paths import ProtectedPath
 
 READ_WRITE = Access.READ_WRITE
 FILE_READ = ("execute", "read_file")
@@ -243,8 +243,8 @@ def test_a_remedy_says_what_else_it_opens():
 
 def test_no_line_is_proposed_for_what_is_guarded_and_it_is_said_why():
     places = (
-        Place(path="/data/set/keys", what="keys of somebody", secret=True),
-        Place(path="/data/out", what="programs"),
+        ProtectedPath(path="/data/set/keys", what="keys of somebody", secret=True),
+        ProtectedPath(path="/data/out", what="programs"),
     )
     tree = {**TREE, "/data/set/keys": Kind.DIRECTORY, "/data/set/keys/a": Kind.FILE, "/data/out": Kind.DIRECTORY}
     for path in ("/data/set/keys", "/data/set/keys/a", "/data/set", "/data"):

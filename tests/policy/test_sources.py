@@ -11,9 +11,9 @@ from openshell_kernel.policy.sources import (
     BUILT_IN_POLICY,
     Source,
     SourceKind,
+    check_linked_source,
+    check_writable_source,
     find,
-    refuse_linked_source,
-    refuse_writable_source,
 )
 
 TRAIT, VARIABLE, XDG = "/srv/trait.yaml", "/srv/variable.yaml", "/home/ada/xdg/openshell/policy.yaml"
@@ -125,7 +125,7 @@ def test_the_built_in_policy_can_be_named_wherever_it_is_installed_and_then_coun
     source = search(NEAR, XDG, HOME, SYSTEM, nearby=["/near"], required=True, environ=environ)
     assert (source.path, source.pinned) == (BUILT_IN_POLICY, True)
     # Installers make hard links between environments.
-    refuse_linked_source(source, links=2)
+    check_linked_source(source, links=2)
 
 
 def test_where_a_policy_is_required_and_none_is_there_nothing_starts():
@@ -198,12 +198,12 @@ def test_a_trait_that_no_file_can_have_is_an_ordinary_error():
 @pytest.mark.parametrize("kind", SourceKind)
 def test_a_file_with_a_second_name_is_no_source_but_where_content_is_trusted_or_installers_make_links(kind):
     source = Source(kind=kind, path="/srv/my policy.yaml")
-    refuse_linked_source(source, 1)
+    check_linked_source(source, 1)
     if kind in (SourceKind.NEARBY, SourceKind.BUILT_IN, SourceKind.PINNED_BUILT_IN):
-        refuse_linked_source(source, 2)
+        check_linked_source(source, 2)
         return
     with pytest.raises(PolicyError, match="has 2 names"):
-        refuse_linked_source(source, 2)
+        check_linked_source(source, 2)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def refused(path, *writable):
     """Whether a policy is refused; then the message names the policy and what may be written."""
     source = Source(kind=SourceKind.USER, path=str(path))
     try:
-        refuse_writable_source(source, [str(item) for item in writable])
+        check_writable_source(source, [str(item) for item in writable])
     except PolicyError as error:
         message = str(error)
     else:

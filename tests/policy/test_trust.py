@@ -195,12 +195,12 @@ def test_a_trusted_policy_that_is_gone_is_missed_and_lets_nothing_farther_count(
     policy.unlink()
     for source in (USER, above):
         with pytest.raises(PolicyError, match=f"^{policy}: .* is gone, .*\njupyter openshell untrust {policy}$"):
-            trust.refuse_removed(source, nearby, store)
-    trust.refuse_removed(near, nearby, store)
-    trust.refuse_removed(USER, nearby[:1], store)
-    trust.refuse_removed(Source(kind=SourceKind.CONFIGURED, path="/etc/pinned.yaml"), nearby, store)
+            trust.check_removed(source, nearby, store)
+    trust.check_removed(near, nearby, store)
+    trust.check_removed(USER, nearby[:1], store)
+    trust.check_removed(Source(kind=SourceKind.CONFIGURED, path="/etc/pinned.yaml"), nearby, store)
     store.remove(str(policy))
-    trust.refuse_removed(USER, nearby, store)
+    trust.check_removed(USER, nearby, store)
 
 
 def test_the_path_is_that_of_the_file_that_was_read(machine, policy):
@@ -233,7 +233,7 @@ def test_a_name_that_could_rewrite_a_terminal_cannot_be_trusted(machine):
 
 
 def test_a_sandbox_may_write_a_trusted_policy_because_that_makes_it_untrusted(policy):
-    sources.refuse_writable_source(Source(kind=SourceKind.NEARBY, path=str(policy)), [str(policy.parent)])
+    sources.check_writable_source(Source(kind=SourceKind.NEARBY, path=str(policy)), [str(policy.parent)])
 
 
 # The store
@@ -360,10 +360,10 @@ def test_processes_that_trust_at_the_same_time_lose_nothing(store):
 @pytest.mark.parametrize("kind", [SourceKind.NEARBY, SourceKind.USER, SourceKind.SYSTEM, SourceKind.BUILT_IN])
 def test_a_sandbox_that_could_trust_in_the_users_name_is_not_started(machine, store, kind):
     source = Source(kind=kind, path="/etc/policy.yaml")
-    trust.refuse_writable_store(store.path, source, [str(machine / "home" / "lab")])
+    trust.check_writable_store(store.path, source, [str(machine / "home" / "lab")])
     for writable in (machine / "home", Path(store.path).parent, Path(store.path), Path("/")):
         with pytest.raises(PolicyError, match="could trust policies in your name"):
-            trust.refuse_writable_store(store.path, source, [str(writable)])
+            trust.check_writable_store(store.path, source, [str(writable)])
 
 
 def test_a_link_on_the_way_to_the_store_is_guarded_too(machine):
@@ -372,10 +372,10 @@ def test_a_link_on_the_way_to_the_store_is_guarded_too(machine):
     store = trust.store_path({"XDG_DATA_HOME": str(machine / "home" / ".local")})
     source = Source(kind=SourceKind.USER, path="/etc/policy.yaml")
     with pytest.raises(PolicyError, match="could trust"):
-        trust.refuse_writable_store(store, source, [str(machine / "home" / "lab")])
+        trust.check_writable_store(store, source, [str(machine / "home" / "lab")])
 
 
 def test_where_the_operator_pins_a_policy_the_store_decides_nothing(machine, store):
     """So that OpenShell's own policies, which grant the home folder of their containers, can be used."""
     for kind in (SourceKind.CONFIGURED, SourceKind.ENVIRONMENT):
-        trust.refuse_writable_store(store.path, Source(kind=kind, path="/etc/policy.yaml"), [str(machine)])
+        trust.check_writable_store(store.path, Source(kind=kind, path="/etc/policy.yaml"), [str(machine)])

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.policy.effective import PROC_READ_RIGHTS, READ_RIGHTS
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
-from openshell_kernel.server import seccomp
+from openshell_kernel.server.planning import seccomp_filter
 
 CANARY = Path(__file__).parent.parent / "confinement" / "canary.py"
 SCOPES_SINCE_ABI = 6
@@ -67,7 +67,7 @@ def outside(landlock_abi):
                 ),
                 require_landlock=True,
                 record={"effective": {}, "kernel": {"workdir": "/"}},
-                seccomp=seccomp.load(required=True).program,
+                seccomp=seccomp_filter.load(required=True).program,
                 require_seccomp=True,
             ),
         )

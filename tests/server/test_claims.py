@@ -18,10 +18,10 @@ import pytest
 from support.kernels import eventually
 
 from openshell_kernel.errors import ConfigurationError, LaunchError
-from openshell_kernel.kernel import holders as inside
+from openshell_kernel.kernel import claims as inside
 from openshell_kernel.policy.selection import describe
 from openshell_kernel.server.claims import Registry
-from openshell_kernel.server.ending import of_child
+from openshell_kernel.server.process.ending import of_child
 
 HOLD = """
 import os, sys, time
@@ -34,7 +34,7 @@ time.sleep(600)
 """
 
 ENTRUST = """
-from openshell_kernel.server.ending import of_child
+from openshell_kernel.server.process.ending import of_child
 hearing, speaking = os.pipe()
 os.close(speaking)
 claim.keep_until(of_child(int(sys.argv[3]), hearing))

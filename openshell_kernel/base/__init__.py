@@ -1,0 +1,1 @@
+"""The ground floor: what every zone may use. Standard library only; it imports nothing of ours."""

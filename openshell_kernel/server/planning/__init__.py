@@ -1,0 +1,1 @@
+"""From a policy to a launch plan, stage by stage."""

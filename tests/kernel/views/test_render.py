@@ -1,0 +1,330 @@
+"""What is shown of a snapshot: complete, in words, and never able to be mistaken for anything else."""
+
+import dataclasses
+import html.parser
+import json
+
+import pytest
+from fakes import snapshots
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openshell_kernel.kernel import policy_file, snapshot
+from openshell_kernel.kernel.views import as_html, as_text
+from openshell_kernel.kernel.views.view import VISIBLE_ROWS, build, meaning
+from openshell_kernel.policy.effective import (
+    DEVICE_RIGHTS,
+    PROC_READ_RIGHTS,
+    PROC_WRITE_RIGHTS,
+    READ_RIGHTS,
+    WRITE_RIGHTS,
+    Access,
+    GpuDevice,
+    Hardware,
+    Origin,
+    Promotion,
+    Skipped,
+    Unenforced,
+)
+from openshell_kernel.policy.explain import why
+from openshell_kernel.policy.sources import Source, SourceKind
+
+HOSTILE = (
+    "</style></td><script>alert(1)</script>",
+    '" onmouseover="alert(1)',
+    "<img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+    "\x1b[2J\x1b]0;title\x07",
+    "\nNot enforced\n",
+    "\u202egnp.exe",
+    "\udcff",
+    "\U0001d518 ä 漢",
+)
+TAGS = {"style", "div", "span", "b", "code", "table", "tbody", "tr", "td", "details", "summary"}
+ATTRIBUTES = {"class", "title"}
+TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20))
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would make of the HTML: its elements, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = set(), set(), "", []
+        self.folded, self.tooltips = "", []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.open.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.tooltips += [value for name, value in attrs if name == "title"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+        if "details" in self.open and "summary" not in self.open:
+            self.folded += data
+
+
+def make(record=None):
+    return snapshot.parse(json.dumps(record or snapshots.record()).encode())
+
+
+def show(record=None):
+    """Both renderings of a record."""
+    value = make(record)
+    return Page(as_html.render(value)), " ".join(as_text.render(value).split())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "Enforced",
+        "Landlock ABI 7 on Linux 6.18.44",
+        "Filesystem rules",
+        "Signal scope",
+        "Abstract-socket scope",
+        "no_new_privs",
+        "/home/ada/.config/openshell/policy.yaml, hard_requirement",
+        "recorded at launch",
+        "2 GPUs, driver 580.65.06, CUDA 13.0",
+        "NVIDIA H100 80GB HBM3",
+        "79.65 GiB",
+        "/dev/nvidia1",
+        "The policy lists it read-only; the GPU baseline made it read-write.",
+        "Landlock rights there: read_file read_dir write_file truncate.",
+        "The GPU baseline wanted it read-write; the policy lists it read-only, and that holds.",
+        "hooks that are written there run outside the sandbox",
+        "read, write, create, delete, run",
+        "the notebook's folder, because the policy says include_workdir",
+        "/opt/python/lib/part39",
+        "network_policies",
+        "Hosts and programs are not filtered",
+        "/dev/dxg",
+        "No such file or directory",
+        "proves nothing",
+    ],
+)
+def test_everything_that_was_decided_is_shown(wanted):
+    page, text = show()
+    assert wanted in page.text
+    assert wanted in text
+
+
+def test_read_write_comes_before_read_only():
+    for shown in (show()[0].text, show()[1]):
+        assert shown.index("Read-write") < shown.index("/tmp") < shown.index("Read-only")
+
+
+def test_a_kernel_that_is_not_confined_says_so_first_and_why():
+    page, text = show(snapshots.unenforced())
+    for shown in (page.text, text):
+        assert "NOT enforced" in shown[:120]
+        assert "This kernel was built without Landlock." in shown
+        assert "Nothing below restricts this kernel" in shown
+    assert "[x]" not in text
+
+
+def test_a_protection_that_is_missing_is_shown_as_missing():
+    page, text = show(snapshots.record(abi=5, scopes=[]))
+    assert "Signal scope: no" in page.text
+    assert "[ ] Signal scope: not available before Landlock ABI 6" in text
+
+
+def test_every_further_layer_is_shown_with_what_it_covers_or_why_it_is_not_active():
+    page, text = show()
+    assert "Kernel tunables: no" in page.text
+    assert "the operator lets /proc be written as root" in page.tooltips
+    assert "[x] Capabilities: none is left, and none can be regained" in text
+    assert "[ ] Kernel tunables: the operator lets /proc be written as root" in text
+
+
+def test_exact_rights_are_in_the_tooltip():
+    assert "Landlock rights: read_file read_dir write_file truncate" in show()[0].tooltips
+
+
+def test_the_runtime_baseline_is_folded_and_counted_and_the_policy_is_not():
+    page, _ = show()
+    assert "runtime baseline 40" in page.text
+    assert "/opt/python/lib/part00" in page.folded
+    assert "/data/imagenet" not in page.folded
+    assert "/proc" not in page.folded.replace("/proc/", "")
+
+
+@pytest.mark.parametrize("origin", [Origin.POLICY, Origin.WORKDIR])
+def test_what_was_asked_for_and_not_granted_is_not_folded(origin):
+    skipped = Skipped(path="/home/ada", access=Access.READ_WRITE, origin=origin, why="it is the home folder")
+    page, text = show(snapshots.record(snapshots.effective(skipped=(skipped,))))
+    assert "Not granted /home/ada It is the home folder." in page.text
+    assert "It is the home folder" not in page.folded
+    assert "Not granted /home/ada: It is the home folder." in text
+
+
+def test_a_long_policy_is_folded_behind_its_first_rows():
+    rules = [snapshots.rule(f"/data/{i:03}") for i in range(256)]
+    page, _ = show(snapshots.record(snapshots.effective(*rules)))
+    assert f"more {256 - VISIBLE_ROWS}" in page.text
+    assert "/data/255" in page.folded
+    assert "/data/000" not in page.folded
+
+
+def test_without_a_gpu_the_reason_stands_in_its_place():
+    page, text = show(snapshots.record(snapshots.effective()))
+    assert "None: no NVIDIA driver library was found" in page.text
+    assert "None: no NVIDIA driver library was found" in text
+
+
+def test_a_gpu_of_which_nothing_is_known_is_still_listed():
+    gpu = GpuDevice(index=3, minor=None, uuid=None, name=None, memory=None, pci_address=None)
+    hardware = Hardware(status="ok", detail="", gpus=(gpu,))
+    page, _ = show(snapshots.record(snapshots.effective(hardware=hardware)))
+    assert "3: unnamed GPU" in page.text
+    assert "None" not in page.text
+
+
+def test_a_rule_that_bound_to_another_place_shows_it():
+    policy = snapshots.effective(snapshots.rule("/link"))
+    page, text = show(snapshots.record(policy, rules=[{**snapshots.applied(policy.rules[0]), "resolved": "/real"}]))
+    assert "→ /real" in page.text
+    assert "/link -> /real" in text
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        (READ_RIGHTS, "read, run"),
+        (WRITE_RIGHTS, "read, write, create, delete, run"),
+        (DEVICE_RIGHTS, "read, write, control"),
+        (PROC_READ_RIGHTS, "read"),
+        (PROC_WRITE_RIGHTS, "read, write existing files"),
+        (("read_file",), "read"),
+        (("read_dir",), "list"),
+        (("read_file", "write_file"), "read, write"),
+        ((), "nothing"),
+    ],
+)
+def test_rights_are_put_into_words(rights, words):
+    assert meaning(rights) == words
+
+
+def test_every_style_is_confined_to_the_view():
+    sheet = as_html.render(make()).partition("</style>")[0].partition("<style>")[2]
+    selectors = [part.partition("{")[0] for part in sheet.split("}") if "{" in part]
+    assert len(selectors) > 20
+    assert all(one.strip().startswith(".oshk") for selector in selectors for one in selector.split(","))
+    assert "url(" not in sheet
+    assert "@import" not in sheet
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_nothing_that_a_snapshot_holds_can_become_markup_or_terminal_commands(data):
+    """Whatever the strings: only our elements, properly nested, and only printable text."""
+
+    def text():
+        return data.draw(TEXT)
+
+    access = st.sampled_from(Access)
+    origins = st.sampled_from(Origin)
+    rules = tuple(
+        snapshots.rule("/" + text(), data.draw(access), data.draw(origins), text(), (text(),)) for _ in range(3)
+    )
+    policy = snapshots.effective(
+        *rules,
+        source=text(),
+        compatibility=text(),
+        promotions=(Promotion(path=text(), origin=data.draw(origins), reason=text()),),
+        unenforced=(Unenforced(what=text(), why=text()),),
+        notices=(text(),),
+        hardware=Hardware(
+            status=text(),
+            detail=text(),
+            driver_version=text(),
+            gpus=(GpuDevice(index=0, minor=0, uuid=text(), name=text(), memory=1, pci_address=text()),),
+        ),
+    )
+    problem = text()
+    record = snapshots.record(
+        policy,
+        enforced=data.draw(st.booleans()),
+        reason=text(),
+        kernel_release=text(),
+        handled=[text()],
+        rules=[snapshots.applied(rules[0], problem), *(snapshots.applied(rule) for rule in rules[1:])],
+        layers=[{"name": text(), "active": data.draw(st.booleans()), "detail": text()}],
+    )
+    record["kernel"] = {"started": text(), "python": text(), "workdir": text()}
+    value = make(record)
+    page = Page(as_html.render(value))
+    assert page.tags <= TAGS
+    assert page.attributes <= ATTRIBUTES
+    assert page.open == []
+    assert page.text.isprintable()
+    lines = as_text.render(value).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines.count("Not enforced") == 1
+    assert all(line.isprintable() for line in policy_file.render(value).splitlines())
+
+
+def test_a_path_is_shown_exactly():
+    page, text = show(snapshots.record(snapshots.effective(snapshots.rule("/a <b>&amp; 'c'"))))
+    assert "/a <b>&amp; 'c'" in page.text
+    assert "/a <b>&amp; 'c'" in text
+
+
+def test_the_explanation_of_a_path_names_rule_and_remedy(tmp_path):
+    policy = snapshots.effective(snapshots.rule(str(tmp_path)))
+    value = make(snapshots.record(policy))
+    text = as_text.render_why(value, why(policy, str(tmp_path)))
+    assert f"{tmp_path}: directory" in text
+    assert f"by {tmp_path} (read-only, policy): listed in the policy" in " ".join(text.split())
+    assert "The policy is /home/ada/.config/openshell/policy.yaml. Change it outside of the sandbox" in text
+    assert (
+        f"To allow writing, add to the policy:\n    filesystem_policy:\n      read_write:\n        - {tmp_path}\n"
+        in text
+    )
+    assert "Ordinary file permissions apply as well." in text
+    assert "NOT enforced" not in text
+
+
+def test_what_reading_and_executing_need_is_said_once(tmp_path):
+    text = as_text.render_why(make(), why(snapshots.effective(), str(tmp_path)))
+    assert text.count("To allow reading and executing, add to the policy:") == 1
+    assert text.count("  read_only:") == 1
+
+
+def test_nobody_is_told_to_edit_the_built_in_policy(tmp_path):
+    source = Source(kind=SourceKind.BUILT_IN, path="/opt/package/default.yaml").describe()
+    value = make(snapshots.record(snapshots.effective(source=source)))
+    text = as_text.render_why(value, why(value.effective, str(tmp_path)))
+    assert "~/.config/openshell/policy.yaml" in text
+    assert "default.yaml" not in text
+
+
+def test_the_explanation_says_when_nothing_is_enforced(tmp_path):
+    value = make(snapshots.unenforced())
+    text = as_text.render_why(value, why(value.effective, str(tmp_path)))
+    assert text.startswith("NOT enforced: this kernel was built without Landlock")
+
+
+def test_a_view_can_be_built_of_any_policy_the_enrichment_may_yield():
+    value = make()
+    empty = dataclasses.replace(value, effective=snapshots.effective())
+    assert [section.count for section in build(empty).sections] == [0, 0]
+
+
+def test_what_is_wide_open_stands_at_the_top_and_not_in_the_list_below():
+    door = Unenforced(what="the browser", why="an output acts there", wide_open=True)
+    record = snapshots.record(snapshots.effective(snapshots.rule("/data"), unenforced=(door,)))
+    shown = build(make(record))
+    assert (shown.remarks[0].label, shown.remarks[0].text) == ("Wide open: the browser", "An output acts there.")
+    assert shown.unenforced == ()
+    page, text = show(record)
+    for seen in (page.text, text):
+        assert seen.count("the browser") == 1
+        assert seen.index("Wide open: the browser") < seen.index("/data")
