@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import functools
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_runtime_dir
 
@@ -22,10 +21,8 @@ from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.gpu import discovery
 from openshell_kernel.policy import loading, modes, sources, trust, unenforced
-from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.policy.effective import Origin
 from openshell_kernel.policy.enrichment import enrich
-from openshell_kernel.policy.protected_paths import PRIVATE_DIR, Guarded
-from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.dirs.home import homes, settle, show_packages
 from openshell_kernel.server.planning import (
@@ -38,6 +35,7 @@ from openshell_kernel.server.planning import (
 )
 from openshell_kernel.server.planning.environment import compose, redirections
 from openshell_kernel.server.planning.identity import hand_over, lend_connection, resolve
+from openshell_kernel.server.planning.launch_plan import launch_plan
 from openshell_kernel.server.planning.needs import runtime
 from openshell_kernel.server.planning.search_path import search_path
 from openshell_kernel.server.process import arguments
@@ -47,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
-    from openshell_kernel.policy.enrichment import Runtime
     from openshell_kernel.policy.model import GpuPolicy, Policy
+    from openshell_kernel.sandbox.plan import LaunchPlan
     from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.dirs.private_dir import PrivateDir
     from openshell_kernel.server.planning.interpreter import Interpreter
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 _OWN_PACKAGE = os.path.dirname(os.path.realpath(openshell_kernel.__file__))
 _PATH = "PATH"
-_LISTED = frozenset({Origin.POLICY, Origin.PROMOTION})
 START = os.path.join(_OWN_PACKAGE, "kernel", "start.py")
 """What IPython kernels are started by. The Python that reads it need not have this package."""
 _IPYKERNEL = ("ipykernel_launcher", "ipykernel")
@@ -274,34 +271,21 @@ async def make_plan(
         writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
         _check_granted(loaded.source, effective.rules, pythons, kept)
         _check_policies(loaded.source, shared, store, writable, kept)
-        record: dict[str, Any] = {
-            "effective": effective.to_json(),
-            "guarded": _guarded(home, protected),
-            "kernel": {
-                "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-                "python": executable,
-                "workdir": workdir,
-            },
-        }
         if identity is not None:
             await run_in_thread(functools.partial(hand_over, private, uid=identity.uid, gid=identity.gid))
-        plan = LaunchPlan(
+        plan = launch_plan(
+            loaded,
+            settings,
             argv=(executable, *argv[1:]),
-            cwd=workdir,
             environment=_with_programs(composed.values, effective, executable, loaded, settings),
-            rules=tuple(_plan_rule(rule, needed) for rule in effective.rules),
-            read_only_mounts=kept.paths,
-            pinned=kept.pinned,
-            kernels_folders=_kernels_folders(loaded, home, writable),
-            require_landlock=settings.require_landlock or loaded.policy.compatibility == "hard_requirement",
-            record=record,
-            seccomp=system_calls.program,
-            seccomp_detail=system_calls.detail,
-            require_seccomp=settings.require_seccomp,
+            effective=effective,
+            needed=needed,
+            protected=protected,
+            kept=kept,
             identity=identity,
-            keep_capabilities=powers.capabilities,
-            proc=_proc(settings),
-            proc_for_gpu=effective.selection.granted,
+            capabilities=powers.capabilities,
+            seccomp_filter=system_calls,
+            home=home,
         )
         return Planned(plan=plan, effective=effective, launcher_environment=trusted, claim=held)
 
@@ -313,44 +297,6 @@ def _with_programs(
     if _PATH in {**loaded.policy.environment.setting, **settings.environment.setting}:
         return values
     return {**values, _PATH: search_path(values[_PATH], effective.rules, first=os.path.dirname(executable))}
-
-
-def _kernels_folders(loaded: LoadedPolicy, home: str, writable: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders in which kernels, this one or others, may write or may have written."""
-    folders = {os.path.realpath(path) for path in (loaded.root or home, home, loaded.workdir, *writable)}
-    # A server whose root folder is that of the file system keeps its notebooks somewhere in it, and not everywhere.
-    return tuple(sorted(path for path in folders - {"/"} if os.path.isdir(path)))
-
-
-def _guarded(home: str, protected: Iterable[protected_paths.ProtectedPath]) -> dict[str, Any]:
-    """Return what `%policy why` must know so that it proposes nothing that a start refuses, or that exposes secrets.
-
-    Most of it stands in every account, or in what a kernel is shown anyway. Where other kernels' folders are does not.
-    """
-    told = [place for place in protected if not PRIVATE_DIR.fullmatch(os.path.basename(place.path))]
-    return dataclasses.asdict(Guarded(home=os.path.realpath(home), places=tuple(told)))
-
-
-def _plan_rule(rule: Rule, needed: Runtime) -> PlanRule:
-    return PlanRule(
-        path=rule.path,
-        rights=rule.rights,
-        required=rule.required,
-        exact=_exact(rule, needed),
-        listed=rule.origin in _LISTED,
-    )
-
-
-def _exact(rule: Rule, needed: Runtime) -> bool:
-    """Whether a rule's path was judged as it is named; where a policy names it, its author has.
-
-    What GPUs need lies in folders of the system's, or, for MPS and X11, in one where everybody may put a link.
-    """
-    return (
-        rule.origin is Origin.WORKDIR
-        or (rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.straight)
-        or (rule.origin is Origin.GPU_BASELINE and rule.access is Access.READ_WRITE and rule.path.startswith("/tmp/"))  # noqa: S108 - see above
-    )
 
 
 @contextlib.contextmanager
@@ -380,12 +326,6 @@ def _owning_up(
         unenforced=(*effective.unenforced, *left),
         kept=kept.paths,
     )
-
-
-def _proc(settings: Settings) -> str:
-    if os.geteuid() != 0:
-        return "leave"
-    return "allow" if settings.allow_root_proc else "protect"
 
 
 def kernel_command(command: Sequence[str], user_site: str | None = None) -> list[str]:
