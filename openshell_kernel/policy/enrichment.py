@@ -69,7 +69,7 @@ class Runtime:
     `workdir_parts` is what may be granted where the whole is not safe, and `kept` is what stays read-only in the whole.
     `refused` are paths, without symbolic links, that are named for the kernel and not granted to it, with sentences
     that say so unless the policy grants them all the same.
-    `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `straight` are the paths
+    `identity_applied` tells whether the kernel takes on the identity that the policy asks for. `exact` are the paths
     among the needs that were judged as they are named, so that no symbolic link may be on the way. `environment`,
     `home` and `notices` are recorded as they are.
     """
@@ -80,7 +80,7 @@ class Runtime:
     workdir_parts: Beside | None = None
     kept: tuple[str, ...] = ()
     identity_applied: bool = False
-    straight: frozenset[str] = frozenset()
+    exact: frozenset[str] = frozenset()
     refused: tuple[tuple[str, str], ...] = ()
     environment: Environment = field(default_factory=Environment)
     home: Home | None = None

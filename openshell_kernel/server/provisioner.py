@@ -28,7 +28,10 @@ from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.dirs.private_dir import PrivateDir, remove_abandoned
 from openshell_kernel.server.jupyter_compat import forget_failed_start, root_folder
 from openshell_kernel.server.planning import gpus
-from openshell_kernel.server.planning.pipeline import LAUNCHER, load_policy, make_plan, trusted_environment
+from openshell_kernel.server.planning.command import LAUNCHER
+from openshell_kernel.server.planning.loading import load_policy, trusted_environment
+from openshell_kernel.server.planning.pipeline import make_plan
+from openshell_kernel.server.planning.request import Connection, KernelRequest
 from openshell_kernel.server.process import arguments, keys, log_lines
 from openshell_kernel.server.process.ending import holding, of_child
 from openshell_kernel.server.process.launcher_pipes import LauncherPipes
@@ -47,7 +50,8 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.policy.model import Home
     from openshell_kernel.server.claims import Claim
-    from openshell_kernel.server.planning.pipeline import LoadedPolicy, Planned
+    from openshell_kernel.server.planning.loading import LoadedPolicy
+    from openshell_kernel.server.planning.pipeline import Planned
     from openshell_kernel.server.process.ending import Ending
 
 _REPORT_SECONDS = 60.0
@@ -346,19 +350,23 @@ class OpenShellProvisioner(LocalProvisioner):
             # It starts while the plan is made, and waits for it.
             info = await self._start_launcher(channel, trusted, **kwargs)
             planned = await make_plan(
-                self._loaded,
-                self.settings(),
-                trusted=trusted,
-                command=cmd,
-                # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
-                environment={**env, "JPY_PARENT_PID": str(os.getpid())},
-                kernelspec_environment=self.kernel_spec.env,
-                connection_file=self._manager.connection_file,
-                private=self._private,
-                encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
-                logs=server_logs(own=self._loaded.root is not None),
-                claim=self._claim,
-                tell=functools.partial(self.log.warning, "OpenShell: %s"),
+                KernelRequest(
+                    loaded=self._loaded,
+                    settings=self.settings(),
+                    trusted=trusted,
+                    command=tuple(cmd),
+                    # jupyter_client sets it in the environment of the process that it starts, which is the launcher's.
+                    environment={**env, "JPY_PARENT_PID": str(os.getpid())},
+                    kernelspec_environment=frozenset(self.kernel_spec.env),
+                    connection=Connection(
+                        file=self._manager.connection_file,
+                        encrypted=self._manager.get_connection_info().get("curve_publickey") is not None,
+                    ),
+                    private=self._private,
+                    logs=server_logs(own=self._loaded.root is not None),
+                    claim=self._claim,
+                    tell=functools.partial(self.log.warning, "OpenShell: %s"),
+                )
             )
             if planned.claim is not self._claim:
                 self._give_back(self._claim)

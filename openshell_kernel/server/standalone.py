@@ -28,7 +28,10 @@ from openshell_kernel.server import gateway
 from openshell_kernel.server.claims import janitor_command
 from openshell_kernel.server.dirs.private_dir import PrivateDir
 from openshell_kernel.server.planning import gpus, interpreter
-from openshell_kernel.server.planning.pipeline import LAUNCHER, load_policy, make_plan, trusted_environment
+from openshell_kernel.server.planning.command import LAUNCHER
+from openshell_kernel.server.planning.loading import load_policy, trusted_environment
+from openshell_kernel.server.planning.pipeline import make_plan
+from openshell_kernel.server.planning.request import Connection, KernelRequest
 from openshell_kernel.server.process.ending import Ending
 from openshell_kernel.server.process.handover import become_launcher, check_launch
 from openshell_kernel.server.process.logs import client_logs
@@ -77,17 +80,18 @@ def _start(argv: list[str]) -> NoReturn:
     _leave_janitor(ending, str(private.path), trusted, keep=private.descriptor())
     planned = asyncio.run(
         make_plan(
-            loaded,
-            settings,
-            trusted=trusted,
-            command=[sys.executable, *LAUNCHER, *argv],
-            environment=dict(os.environ),
-            kernelspec_environment=spec.environment,
-            encrypted=False,
-            connection_file=connection.path,
-            private=private,
-            logs=logs,
-            tell=_tell,
+            KernelRequest(
+                loaded=loaded,
+                settings=settings,
+                trusted=trusted,
+                command=(sys.executable, *LAUNCHER, *argv),
+                environment=dict(os.environ),
+                kernelspec_environment=frozenset(spec.environment),
+                connection=Connection(file=connection.path, encrypted=False),
+                private=private,
+                logs=logs,
+                tell=_tell,
+            )
         )
     )
     try:

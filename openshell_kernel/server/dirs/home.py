@@ -45,20 +45,20 @@ def homes(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(data if os.path.isabs(data) else Path.home() / ".local" / "share") / "openshell" / "homes"
 
 
-def settle(kind: Home, *, workdir: str, private: PrivateDir, linked: str = "", root: Path | None = None) -> HomeFolder:
+def settle(kind: Home, *, workdir: str, private: PrivateDir, link: str = "", root: Path | None = None) -> HomeFolder:
     """Return the home for a kernel that starts in `workdir`, without symbolic links, made if it is missing.
 
     Where no home can be kept, for want of a writable folder of the user, it is one that goes away with the kernel. So
-    it is where `linked` says why the working directory was not reached straight: the home is another project's then,
-    and who made the link could leave code in it.
+    it is where `link` says which symbolic link leads to the working directory: the home is another project's then, and
+    who made the link could leave code in it.
 
     Raises:
         LaunchError: something that is not a folder of this user's stands in the home's place.
     """
     if kind == "ephemeral":
         return _ephemeral(private)
-    if linked:
-        return _ephemeral(private, f"no home is kept for this folder's notebooks, because {linked}; {_LOSS}")
+    if link:
+        return _ephemeral(private, f"no home is kept for this folder's notebooks, because {link}; {_LOSS}")
     root = homes() if root is None else root
     # The folder above may well be behind a link that the user has made; from there on every folder is ours.
     data = os.path.realpath(root.parent.parent)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.model import ProcessPolicy
     from openshell_kernel.server.dirs.private_dir import PrivateDir
+    from openshell_kernel.server.planning.request import Connection
 
 _ACCOUNT = "sandbox"
 
@@ -99,7 +100,7 @@ def _give(fd: int, uid: int, gid: int) -> None:
         os.close(fd)
 
 
-def lend_connection(connection_file: str, private: PrivateDir, identity: Identity | None, *, encrypted: bool) -> str:
+def lend_connection(connection: Connection, private: PrivateDir, identity: Identity | None) -> str:
     """Return a connection file for the kernel: a copy where Jupyter's own will not do.
 
     That lies in a folder of the server's user, whom the kernel may not run as. And ipykernel writes the file again
@@ -109,12 +110,12 @@ def lend_connection(connection_file: str, private: PrivateDir, identity: Identit
         LaunchError: the copy cannot be made.
     """
     foreign = identity is not None and identity.uid != 0
-    if not foreign and not encrypted:
-        return connection_file
-    copy = private.path / os.path.basename(connection_file)
+    if not foreign and not connection.encrypted:
+        return connection.file
+    copy = private.path / os.path.basename(connection.file)
     try:
         copy.unlink(missing_ok=True)
-        with open(connection_file, "rb") as source:
+        with open(connection.file, "rb") as source:
             content = source.read()
         with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
             target.write(content)

@@ -10,63 +10,59 @@ from typing import TYPE_CHECKING, Any
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.protected_paths import PRIVATE_DIR, Guarded
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+from openshell_kernel.server.planning.program import fitted_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openshell_kernel.policy.effective import EffectivePolicy, Rule
+    from openshell_kernel.policy.effective import Rule
     from openshell_kernel.policy.enrichment import Runtime
     from openshell_kernel.policy.protected_paths import ProtectedPath
-    from openshell_kernel.sandbox.plan import Identity
-    from openshell_kernel.server.planning.pipeline import LoadedPolicy
-    from openshell_kernel.server.planning.python_environments import Kept
-    from openshell_kernel.server.planning.seccomp_filter import Filter
+    from openshell_kernel.server.planning.enriching import Enriched
+    from openshell_kernel.server.planning.gathering import Gathered
+    from openshell_kernel.server.planning.loading import LoadedPolicy
+    from openshell_kernel.server.planning.program import Program
+    from openshell_kernel.server.planning.protection import Protection
+    from openshell_kernel.server.planning.request import KernelRequest
     from openshell_kernel.server.settings import Settings
 
 _LISTED = frozenset({Origin.POLICY, Origin.PROMOTION})
 
 
 def launch_plan(
-    loaded: LoadedPolicy,
-    settings: Settings,
-    *,
-    argv: tuple[str, ...],
-    environment: dict[str, str],
-    effective: EffectivePolicy,
-    needed: Runtime,
-    protected: Iterable[ProtectedPath],
-    kept: Kept,
-    identity: Identity | None,
-    capabilities: tuple[str, ...],
-    seccomp_filter: Filter,
-    home: str,
+    request: KernelRequest,
+    gathered: Gathered,
+    program: Program,
+    protection: Protection,
+    enriched: Enriched,
 ) -> LaunchPlan:
-    """Return the plan. `argv` begins with the kernel's program, `environment` is the kernel's whole environment."""
+    """Return the plan of what all the other stages have decided."""
+    loaded, settings, effective = request.loaded, request.settings, enriched.effective
     writable = [rule.path for rule in effective.rules if "write_file" in rule.rights]
     record: dict[str, Any] = {
         "effective": effective.to_json(),
-        "guarded": _guarded(home, protected),
+        "guarded": _guarded(gathered.home, protection.paths),
         "kernel": {
             "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            "python": argv[0],
+            "python": gathered.executable,
             "workdir": loaded.workdir,
         },
     }
     return LaunchPlan(
-        argv=argv,
+        argv=program.argv,
         cwd=loaded.workdir,
-        environment=environment,
-        rules=tuple(_plan_rule(rule, needed) for rule in effective.rules),
-        read_only_mounts=kept.paths,
-        pinned=kept.pinned,
-        kernels_folders=_kernels_folders(loaded, home, writable),
+        environment=fitted_environment(request, program, effective.rules),
+        rules=tuple(_plan_rule(rule, enriched.runtime) for rule in effective.rules),
+        read_only_mounts=protection.kept.paths,
+        pinned=protection.kept.pinned,
+        kernels_folders=_kernels_folders(loaded, gathered.home, writable),
         require_landlock=settings.require_landlock or loaded.policy.compatibility == "hard_requirement",
         record=record,
-        seccomp=seccomp_filter.program,
-        seccomp_detail=seccomp_filter.detail,
+        seccomp=gathered.seccomp.program,
+        seccomp_detail=gathered.seccomp.detail,
         require_seccomp=settings.require_seccomp,
-        identity=identity,
-        keep_capabilities=capabilities,
+        identity=gathered.identity,
+        keep_capabilities=enriched.capabilities,
         proc=_proc(settings),
         proc_for_gpu=effective.selection.granted,
     )
@@ -105,7 +101,7 @@ def _exact(rule: Rule, needed: Runtime) -> bool:
     """
     return (
         rule.origin is Origin.WORKDIR
-        or (rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.straight)
+        or (rule.origin is Origin.RUNTIME_BASELINE and not rule.required and rule.path in needed.exact)
         or (rule.origin is Origin.GPU_BASELINE and rule.access is Access.READ_WRITE and rule.path.startswith("/tmp/"))  # noqa: S108 - see above
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base.links import planted_link
@@ -12,18 +13,25 @@ from openshell_kernel.policy import baseline
 from openshell_kernel.policy.effective import Access, Home
 from openshell_kernel.policy.enrichment import Runtime
 from openshell_kernel.server.planning import protected_paths
+from openshell_kernel.server.planning.command import START
 from openshell_kernel.server.planning.environment import CERTIFICATES
-from openshell_kernel.server.planning.python_environments import Kept, beside
+from openshell_kernel.server.planning.python_environments import beside
+from openshell_kernel.server.process import arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from openshell_kernel.policy.baseline import Need
     from openshell_kernel.policy.enrichment import Beside
-    from openshell_kernel.server.dirs.home import HomeFolder
     from openshell_kernel.server.dirs.private_dir import PrivateDir
-    from openshell_kernel.server.planning.environment import Composed
+    from openshell_kernel.server.planning.folders import Folders
+    from openshell_kernel.server.planning.gathering import Gathered
     from openshell_kernel.server.planning.interpreter import Interpreter
+    from openshell_kernel.server.planning.loading import LoadedPolicy
+    from openshell_kernel.server.planning.program import Program
+    from openshell_kernel.server.planning.protection import Protection
+    from openshell_kernel.server.planning.python_environments import Kept
+    from openshell_kernel.server.planning.request import KernelRequest
 
 _OWN_FOLDER = "keep the notebook in a folder of its own"
 _WORKDIR_REMEDY = f"{_OWN_FOLDER}, or list this one in filesystem_policy.read_write"
@@ -32,78 +40,61 @@ SOCKET_RIGHTS = ("read_dir", "make_sock", "remove_file")
 
 
 def runtime(
-    interpreter: Interpreter | None,
-    *,
-    executable: str,
-    script: str = "",
-    environment: Composed,
-    workdir: str,
-    linked: str,
-    root: str | None,
-    protected: Iterable[protected_paths.ProtectedPath],
-    connection_file: str,
-    private: PrivateDir,
-    own_home: HomeFolder,
-    user_site: str,
-    home: str,
-    identity_applied: bool = False,
-    records: Iterable[str] = (),
-    kept: Kept | None = None,
-    notices: tuple[str, ...] = (),
+    request: KernelRequest, gathered: Gathered, folders: Folders, program: Program, protection: Protection
 ) -> Runtime:
-    """Collect what the kernel needs.
-
-    `interpreter` is None when the kernel is not a Python; then only its executable is granted. `script` is what it
-    runs, where that is ours. `own_home` is the kernel's private home, `home` the user's; `user_site` is empty where
-    Python does not import the user's packages.
-    `linked` says which symbolic link leads to the working directory, if one does; `root` is the server's root folder.
-    `records` are the folders that tell who holds which GPU; others own them and can put links in their places. `kept`
-    is what stays as it is in the folders that the kernel may write.
-    """
-    values = environment.values
-    prefixes = () if interpreter is None else _outermost(interpreter.prefixes, home)
-    judge = functools.partial(_judged, protected=protected, home=home)
-    code, refused_code = judge(_imports(interpreter, user_site))
-    tops = (root or workdir, home)
-    libraries, refused_libraries = judge(_libraries(interpreter, values), tops=tops)
-    certificates, refused_certificates = judge(_certificates(values), tops=tops)
-    records = tuple(records)
-    protected, kept = tuple(protected), kept or Kept()
-    refusal = linked or protected_paths.why_not_write(workdir, protected, home=home, kept=kept.paths)
-    parts = None if linked or not refusal else _beside(workdir, protected, home=home)
-    # Nobody is told to list what is not safe to grant.
-    remedy = _WORKDIR_REMEDY if linked else _OWN_FOLDER
+    """Collect what the kernel needs. Where its program is no Python, only that is granted."""
+    loaded, home, selection = request.loaded, gathered.home, gathered.selection
+    python, user_site = gathered.python, folders.user_site or ""
+    prefixes = () if python is None else _outermost(python.prefixes, home)
+    judge = functools.partial(_judged, protected=protection.paths, home=home)
+    tops = (loaded.root or loaded.workdir, home)
+    code, refused_code = judge(_imports(python, user_site))
+    libraries, refused_libraries = judge(_libraries(python, program.environment.values), tops=tops)
+    certificates, refused_certificates = judge(_certificates(program.environment.values), tops=tops)
+    workdir = _workdir(loaded, protection, home=home)
     return Runtime(
         needs=(
-            *_own(connection_file, private, own_home.path),
-            # In an environment that is kept, its link to another Python can be followed: nobody exchanges it.
-            baseline.reading(
-                os.path.realpath(executable) if kept.holds(executable) else executable,
-                "the kernel's program",
-                required=True,
-            ),
-            *(_script(path) for path in (script,) if path and not any(is_within(path, top) for top in prefixes)),
+            *_own(folders),
+            *_program(gathered, program, protection.kept, prefixes),
             *(baseline.reading(path, "the Python that runs the kernel") for path in prefixes),
             *(baseline.reading(path, reason) for path, reason in (*code.items(), *libraries.items())),
             *(baseline.data(path, reason) for path, reason in certificates.items()),
-            *(baseline.data(folder, "who holds which GPU: %policy gpus shows it") for folder in records),
+            # Others own these folders and can put links in their places.
+            *(baseline.data(folder, "who holds which GPU: %policy gpus shows it") for folder in selection.records),
             *baseline.SYSTEM,
         ),
-        workdir=workdir,
-        workdir_parts=parts,
-        kept=tuple(path for path in kept.paths if is_within(path, workdir)),
-        workdir_refusal=f"{refusal}; {remedy}" if refusal and not parts else "",
-        identity_applied=identity_applied,
-        environment=environment.record,
-        home=Home(kind=own_home.kind, path=own_home.path),
-        straight=frozenset((*code, *libraries, *certificates, *records)),
+        workdir=loaded.workdir,
+        workdir_parts=workdir.parts,
+        kept=tuple(path for path in protection.kept.paths if is_within(path, loaded.workdir)),
+        workdir_refusal=workdir.refusal,
+        identity_applied=gathered.identity is not None,
+        environment=program.environment.record,
+        home=Home(kind=folders.home.kind, path=folders.home.path),
+        exact=frozenset((*code, *libraries, *certificates, *selection.records)),
         refused=(*refused_code, *refused_libraries, *refused_certificates),
-        notices=(
-            *own_home.notices,
-            *notices,
-            *([_no_new_files(workdir, parts, kept.problem)] if parts else []),
-        ),
+        notices=(*folders.notices, *loaded.notices, *arguments.exposures(), *workdir.notices),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workdir:
+    """What is given of the working directory: all of it, unless `refusal` says why not, or the parts that are safe."""
+
+    refusal: str = ""
+    parts: Beside | None = None
+    notices: tuple[str, ...] = ()
+
+
+def _workdir(loaded: LoadedPolicy, protection: Protection, *, home: str) -> _Workdir:
+    folder, kept = loaded.workdir, protection.kept
+    if loaded.workdir_link:
+        return _Workdir(refusal=f"{loaded.workdir_link}; {_WORKDIR_REMEDY}")
+    refusal = protected_paths.why_not_write(folder, protection.paths, home=home, kept=kept.paths)
+    parts = _beside(folder, protection.paths, home=home) if refusal else None
+    if parts is not None:
+        return _Workdir(parts=parts, notices=(_no_new_files(folder, parts, kept.problem),))
+    # Nobody is told to list what is not safe to grant.
+    return _Workdir(refusal=f"{refusal}; {_OWN_FOLDER}" if refusal else "")
 
 
 def _beside(workdir: str, protected: tuple[protected_paths.ProtectedPath, ...], *, home: str) -> Beside | None:
@@ -155,34 +146,43 @@ def _judged(
 def _why_not_detour(path: str, real: str, tops: tuple[str, ...]) -> str:
     for top in tops:
         if is_within(os.path.abspath(path), os.path.abspath(top)):
-            return _LINKED if protected_paths.why_not_link(path, real, root=top, home=top) else ""
+            return _LINKED if protected_paths.why_not_exact(path, real, root=top, home=top) else ""
     # What installers have written into Python's own settings often leads through links of its user's making.
     return _LINKED if tops and real != path and planted_link(path) else ""
 
 
-def _script(path: str) -> Need:
-    reason = "the program that starts IPython's kernel"
-    return baseline.Need(path=path, access=Access.READ_ONLY, rights=("read_file",), reason=reason, required=True)
+def _program(gathered: Gathered, program: Program, kept: Kept, prefixes: Iterable[str]) -> Iterator[Need]:
+    path = gathered.executable
+    # In an environment that is kept, its link to another Python can be followed: nobody exchanges it.
+    yield baseline.reading(os.path.realpath(path) if kept.holds(path) else path, "the kernel's program", required=True)
+    if START in program.argv and not any(is_within(START, top) for top in prefixes):
+        yield _file(START, "the program that starts IPython's kernel")
+
+
+def _own(folders: Folders) -> Iterator[Need]:
+    private = folders.private
+    if folders.connection_file is not None:
+        yield _connection(folders.connection_file, private)
+        yield baseline.writing(
+            str(private.sockets), "this kernel's own sockets to Jupyter", SOCKET_RIGHTS, required=True
+        )
+    yield baseline.writing(str(private.temporary), "a private temporary folder, TMPDIR", required=True)
+    yield baseline.writing(str(private.runtime), "a private folder for sockets, XDG_RUNTIME_DIR", required=True)
+    yield baseline.writing(
+        folders.home.path, "a private home: settings, caches, histories, pip install --user", required=True
+    )
 
 
 def _connection(connection_file: str, private: PrivateDir) -> Need:
     reason = "this kernel's own connection file"
-    if is_within(connection_file, str(private.path)):
-        rights = ("read_file", "write_file", "truncate")
-        return baseline.writing(connection_file, f"{reason}, a copy", rights, required=True)
-    return baseline.Need(
-        path=connection_file, access=Access.READ_ONLY, rights=("read_file",), reason=reason, required=True
-    )
+    if not is_within(connection_file, str(private.path)):
+        return _file(connection_file, reason)
+    rights = ("read_file", "write_file", "truncate")
+    return baseline.writing(connection_file, f"{reason}, a copy", rights, required=True)
 
 
-def _own(connection_file: str, private: PrivateDir, own_home: str) -> tuple[Need, ...]:
-    return (
-        _connection(connection_file, private),
-        baseline.writing(str(private.sockets), "this kernel's own sockets to Jupyter", SOCKET_RIGHTS, required=True),
-        baseline.writing(str(private.temporary), "a private temporary folder, TMPDIR", required=True),
-        baseline.writing(str(private.runtime), "a private folder for sockets, XDG_RUNTIME_DIR", required=True),
-        baseline.writing(own_home, "a private home: settings, caches, histories, pip install --user", required=True),
-    )
+def _file(path: str, reason: str) -> Need:
+    return baseline.Need(path=path, access=Access.READ_ONLY, rights=("read_file",), reason=reason, required=True)
 
 
 def _outermost(prefixes: Iterable[str], home: str) -> list[str]:

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ProtectedPath",
+    "exact",
     "exposures",
     "protected",
-    "straight",
-    "why_not_link",
+    "why_not_exact",
     "why_not_read",
     "why_not_secret",
     "why_not_write",
@@ -147,19 +147,19 @@ def protected(
     )
 
 
-def why_not_link(folder: str, real: str, *, root: str | None, home: str) -> str:
+def why_not_exact(folder: str, real: str, *, root: str | None, home: str) -> str:
     """Return why a folder must not be granted under this name; empty when no symbolic link leads there.
 
     `real` is where the name leads. A sandbox that may write a folder above can exchange this one for a link, and the
     next kernel here would be given what it leads to. Links above the server's root folder, or the home directory, are
     the operator's.
     """
-    if real == straight(folder, root=root, home=home):
+    if real == exact(folder, root=root, home=home):
         return ""
     return f"a symbolic link leads from {os.path.abspath(folder)} to {real}"
 
 
-def straight(folder: str, *, root: str | None, home: str) -> str:
+def exact(folder: str, *, root: str | None, home: str) -> str:
     """Return where a name leads if there is no symbolic link but the operator's, above the root folder or the home."""
     named = os.path.abspath(folder)
     base = next((top for top in (root, home) if top and is_within(named, os.path.abspath(top))), "/")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import ConfinementError, LaunchError
 from openshell_kernel.gpu import discovery
-from openshell_kernel.server.planning.pipeline import LAUNCHER
+from openshell_kernel.server.planning.command import LAUNCHER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -56,7 +56,7 @@ def test_a_folder_has_one_home_and_a_link_put_in_its_place_leads_to_no_other(pla
 
 
 def test_behind_a_link_no_home_is_kept_and_the_reason_is_told(place, private):
-    made = home.settle("project", workdir=str(place[1]), private=private, linked="a link leads there", root=place[0])
+    made = home.settle("project", workdir=str(place[1]), private=private, link="a link leads there", root=place[0])
     assert made.kind == "ephemeral"
     assert made.path.startswith(f"{private.path}/")
     assert "a link leads there; caches and histories go away with the kernel" in made.notices[0]

@@ -15,6 +15,7 @@ from openshell_kernel.policy.model import ProcessPolicy
 from openshell_kernel.sandbox.plan import Identity
 from openshell_kernel.server.dirs.untrusted_tree import remove_tree
 from openshell_kernel.server.planning.identity import hand_over, lend_connection, resolve
+from openshell_kernel.server.planning.request import Connection
 
 ROOT = os.geteuid() == 0
 root_only = pytest.mark.skipif(not ROOT, reason="only root can give files away")
@@ -164,8 +165,9 @@ def test_the_connection_file_is_lent_as_a_copy_that_only_the_identity_reads(tmp_
     private.path.mkdir()
     connection = tmp_path / "kernel-1.json"
     connection.write_text("{}")
-    assert lend_connection(str(connection), private, None, encrypted=False) == str(connection)
-    copy = Path(lend_connection(str(connection), private, Identity(uid=1500, gid=1501, groups=()), encrypted=False))
+    asked = Connection(file=str(connection), encrypted=False)
+    assert lend_connection(asked, private, None) == str(connection)
+    copy = Path(lend_connection(asked, private, Identity(uid=1500, gid=1501, groups=())))
     assert (copy.parent, copy.read_text()) == (private.path, "{}")
     assert (copy.stat().st_uid, oct(copy.stat().st_mode)[-3:]) == (1500, "600")
     assert connection.stat().st_uid == 0
