@@ -1,6 +1,7 @@
 """Fixtures for every test: what this machine offers, declared and not guessed, so that no test skips in silence."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -10,6 +11,13 @@ from openshell_kernel.sandbox import landlock
 # How long an example takes says nothing on a machine that does something else as well.
 hypothesis.settings.register_profile("openshell", deadline=None)
 hypothesis.settings.load_profile("openshell")
+
+HERE = Path(__file__).parent
+
+# What a test needs to run, by the folder that it lies in and by the fixtures that it asks for.
+FOLDERS = {"around": "kernel", "browser": "browser", "driver": "kernel", "escapes": "kernel", "kernels": "kernel"}
+FIXTURES = {"chromium": "browser", "proxy": "hub"}
+SLOW = frozenset({"kernel", "browser", "hub"})
 
 EXPECTED_ABI = "OPENSHELL_EXPECT_LANDLOCK_ABI"
 
@@ -26,3 +34,16 @@ def landlock_abi() -> int:
     if support.abi is None:
         pytest.skip(f"no Landlock: {support.cause}")
     return support.abi
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark each test with what it needs, before `-m` selects by that; whatever needs something is slow."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0]
+        fixtures = getattr(item, "fixturenames", ())
+        needs = {FOLDERS.get(folder), *(FIXTURES.get(name) for name in fixtures)} - {None}
+        for name in needs:
+            item.add_marker(name)
+        if SLOW & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("slow")

@@ -216,6 +216,7 @@ def test_the_check_explains_its_exit_status(cli):
     assert cli("gpu-check", "--nonsense").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("landlock_abi")
 def test_the_check_reads_the_servers_configuration_and_another_policy_is_checked_where_one_is_named(cli, home):
     (home / ".jupyter").mkdir()

@@ -12,6 +12,8 @@ import nbformat
 import pytest
 from fakes import nvml as fake
 
+pytestmark = pytest.mark.kernel
+
 TESTS = Path(__file__).parent
 NOTEBOOKS = TESTS.parent / "notebooks"
 

@@ -9,6 +9,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
 SPEC = Path(KernelSpecManager().get_kernel_spec("openshell-gpu").resource_dir)
@@ -40,6 +41,7 @@ def pip(*words):
     )
 
 
+@pytest.mark.slow
 def test_a_wheel_brings_the_kernelspec_into_an_environment_and_takes_it_away_again(tmp_path):
     root = Path(__file__).parents[1]
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(root))

@@ -22,6 +22,8 @@ from openshell_kernel.gpu import discovery
 from openshell_kernel.gpu.inventory import Status
 from openshell_kernel.sandbox import landlock
 
+pytestmark = pytest.mark.kernel
+
 EXPECTED = "OPENSHELL_EXPECT_GPU"
 PATIENCE = 200  # seconds: frameworks are large, compile at their first use, and may come from a slow disk
 PROBE = (sys.executable, "-I", "-m", "openshell_kernel.kernel.gpu_probe", "-")

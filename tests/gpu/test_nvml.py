@@ -501,6 +501,7 @@ class TestSlowly:
         assert "nvidia-smi -pm 1" in told[0]
         assert told[-1].endswith("of waiting for the NVIDIA driver: 2 GPUs")
 
+    @pytest.mark.slow
     def test_a_slow_driver_without_persistence_mode_is_told_so(self, library, root, gate):
         fake.configure(library, *TWO_GPUS, f"wait {INIT} {gate}", "transient")
         timer = threading.Timer(3.5, gate.touch)

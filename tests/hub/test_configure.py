@@ -129,6 +129,7 @@ class TestPolicy:
             with pytest.raises(PolicyError, match=f"{file}:2:1"):
                 hub.configure(Config(), **arguments)
 
+    @pytest.mark.hub
     def test_a_broken_policy_stops_the_hub_with_its_place(self, tmp_path, file):
         file.write_text("version: 1\nfilesystem_polizy: {}\n")
         config = f"""

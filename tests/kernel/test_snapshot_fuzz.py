@@ -3,6 +3,7 @@
 import json
 import os
 
+import pytest
 from fakes import snapshots
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ def damaged(draw):
     return TEXT[:start] + between + TEXT[end:]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(damaged())
 def test_a_damaged_record_is_shown_or_refused_in_words(text):

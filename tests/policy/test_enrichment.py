@@ -292,6 +292,7 @@ def as_lists(effective):
     return {access: {rule.path for rule in effective.rules if rule.access is access} for access in Access}
 
 
+@pytest.mark.slow
 @given(POLICIES, INVENTORIES)
 def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inventory):
     effective = enriched(document, inventory)
@@ -329,6 +330,7 @@ def test_enrichment_is_idempotent(document, inventory):
     assert as_lists(enriched(again, inventory)) == once
 
 
+@pytest.mark.slow
 @given(POLICIES, INVENTORIES)
 def test_every_rule_has_a_reason_and_the_record_survives_json(document, inventory):
     effective = enriched(document, inventory)

@@ -208,6 +208,7 @@ def changed(text, path, value):
     return json.dumps(data).encode()
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(data=st.data())
 def test_no_damaged_bytes_start_an_unconfined_program(outside, data):
@@ -215,6 +216,7 @@ def test_no_damaged_bytes_start_an_unconfined_program(outside, data):
     event("it ran" if started.canary else "it did not run")
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(data=st.data())
 def test_no_damaged_value_starts_an_unconfined_program(outside, data):
