@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from openshell_kernel.cli.command import Command, parser
 from openshell_kernel.cli.terminal import say_lines
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Sequence
 
-DESCRIPTION = """\
+_DESCRIPTION = """\
 The GPUs of this machine, how busy they are, and the running kernels that hold them: those whose policy asks for a
 number of GPUs or names some (jupyter.gpu). Kernels whose policy says neither share what is there and hold nothing."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(words: Sequence[str]) -> int:
     """Print the table; return 0."""
     from openshell_kernel.server import gpu_table  # noqa: PLC0415 - the other commands need none of it
 
+    own = parser("gpus", _DESCRIPTION)
+    own.add_argument("--json", action="store_true", help="print it for programs")
+    own.add_argument("--claims", metavar="FOLDER", help="the provisioner's gpu_claims, if that is set")
+    arguments = own.parse_args(words)
     table = gpu_table.look(arguments.claims)
     say_lines(table.to_json() if arguments.json else table.to_text())
     return 0
+
+
+COMMAND = Command(name="gpus", help="show who holds which GPU of this machine", run=run)

@@ -1,4 +1,4 @@
-"""`jupyter openshell trust` and `untrust`: policies that lie near notebooks count once a person has trusted them."""
+"""`jupyter openshell trust`: a policy that lies near notebooks counts once a person has trusted it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openshell_kernel.cli.command import Command, parser
 from openshell_kernel.cli.terminal import complain, say
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, sources, trust
@@ -15,7 +16,6 @@ from openshell_kernel.policy.model import FilesystemPolicy
 from openshell_kernel.server.planning import protected_paths
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
     from openshell_kernel.policy.model import GpuPolicy, Policy
@@ -36,12 +36,21 @@ examples:
 _HASH_SHOWN = 16
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Trust, list or forget; return 0, or 1 where a part of it could not be done."""
+def run(words: Sequence[str]) -> int:
+    """Trust or list; return 0, or 1 where a part of it could not be done."""
+    own = parser("trust", DESCRIPTION, epilog=EPILOG)
+    what = own.add_mutually_exclusive_group(required=True)
+    # An empty default: with the usual None, argparse takes no file at all for one that was given.
+    what.add_argument("files", nargs="*", default=[], metavar="FILE", help="a policy near notebooks")
+    what.add_argument("--list", action="store_true", help="show what is trusted, and whether it has changed")
+    arguments = own.parse_args(words)
     store = trust.Store(trust.store_path(os.environ))
-    if arguments.command == "untrust":
-        return _untrust(store, arguments.files)
     return _list(store) if arguments.list else _trust(store, arguments.files)
+
+
+def policy_in(name: str) -> str:
+    """Return the policy that is meant: a folder stands for the one in it."""
+    return os.path.join(name, sources.NEARBY_NAME) if os.path.isdir(name) else name
 
 
 def _trust(store: trust.Store, files: Sequence[str]) -> int:
@@ -63,26 +72,12 @@ def _trust_one(store: trust.Store, name: str) -> int:
 
 
 def _candidate(name: str) -> trust.Candidate:
-    candidate = trust.read(_file(name))
+    candidate = trust.read(policy_in(name))
     if os.path.basename(candidate.path) != sources.NEARBY_NAME:
         raise PolicyError(
             f"{candidate.path}: only files named {sources.NEARBY_NAME} are looked for near notebooks; rename it"
         )
     return candidate
-
-
-def _untrust(store: trust.Store, files: Sequence[str]) -> int:
-    status = 0
-    for name in files:
-        # By its name only: the file may be gone, or a link may have taken its place.
-        folder, base = os.path.split(os.path.abspath(_file(name)))
-        path = os.path.join(os.path.realpath(folder), base)
-        if store.remove(path):
-            say(f"no longer trusted: {path}")
-        else:
-            complain(f"{path}: was not trusted; see {trust.COMMAND} --list")
-            status = 1
-    return status
 
 
 def _list(store: trust.Store) -> int:
@@ -96,11 +91,6 @@ def _state(trusted: trust.Trusted) -> str:
         return "trusted" if trust.read(trusted.path).trusted == trusted else "CHANGED"
     except PolicyError:
         return "gone" if not os.path.lexists(trusted.path) else "UNUSABLE"
-
-
-def _file(name: str) -> str:
-    """Return the policy that is meant: a folder stands for the one in it."""
-    return os.path.join(name, sources.NEARBY_NAME) if os.path.isdir(name) else name
 
 
 def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
@@ -142,3 +132,6 @@ def _gpus_in_words(request: GpuPolicy) -> str:
     what = f"{request.count}, held" if request.count else ", ".join(request.devices) or "all"
     extras = f", with {', '.join(request.extras)}" if request.extras else ""
     return f"{what}{extras}{', required' if request.request == 'required' else ', where there are any'}"
+
+
+COMMAND = Command(name="trust", help="trust policies as they are now, or list what is trusted", run=run)
