@@ -37,11 +37,11 @@ def policy(home):
 
 @pytest.fixture
 def cli(home):
-    def run(*arguments, cwd=None):
+    def run(*arguments, cwd=None, text=None):
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {"HOME": str(home)}
         return subprocess.run(
             [sys.executable, "-m", "openshell_kernel.cli", *map(str, arguments)],
-            capture_output=True, text=True, env=environment, cwd=cwd or home, timeout=60,
+            capture_output=True, encoding="utf-8", env=environment, cwd=cwd or home, timeout=60, input=text,
         )  # fmt: skip
 
     return run
@@ -243,3 +243,81 @@ def test_the_check_asks_no_kernel_that_has_no_policy(cli):
     done = cli("gpu-check", "--kernel", "python3")
     assert done.returncode == 4
     assert "'python3' has no policy: give --kernel the name of an OpenShell GPU kernel" in done.stderr
+
+
+WRONG = """\
+version: 1
+filesystem_policy:
+  read_only: [usr]
+  read_onyl: [/usr]
+landlock:
+  compatibility: best-effort
+"""
+
+
+def test_checking_tells_every_mistake_with_its_place_key_and_remedy(cli, home):
+    (home / "wrong.yaml").write_text(WRONG)
+    done = cli("check", "wrong.yaml", cwd=home)
+    assert (done.returncode, done.stderr) == (1, "")
+    places = [line.split(": ")[:2] for line in done.stdout.splitlines()]
+    assert places == [
+        ["wrong.yaml:3:15", "filesystem_policy.read_only[0]"],
+        ["wrong.yaml:4:3", "filesystem_policy.read_onyl"],
+        ["wrong.yaml:6:18", "landlock.compatibility"],
+    ]
+    assert all("; " in line for line in done.stdout.splitlines())
+
+
+def test_checking_prints_the_same_for_programs(cli, home):
+    (home / "wrong.yaml").write_text(WRONG)
+    done = cli("check", "--json", "wrong.yaml", cwd=home)
+    findings = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [(found["file"], found["line"], found["column"], found["key"]) for found in findings] == [
+        ("wrong.yaml", 3, 15, "filesystem_policy.read_only[0]"),
+        ("wrong.yaml", 4, 3, "filesystem_policy.read_onyl"),
+        ("wrong.yaml", 6, 18, "landlock.compatibility"),
+    ]
+    assert all(found["problem"] and found["remedy"] and found["severity"] == "error" for found in findings)
+
+
+def test_checking_what_is_right_is_silent_and_warnings_are_no_failure(cli, policy):
+    done = cli("check", policy)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    policy.write_text("version: 1\na_newer_block: {}\nnetwork_policies: {a: {nmae: x}}\n")
+    done = cli("check", policy)
+    assert done.returncode == 0
+    assert [line.split(": ")[:3] for line in done.stdout.splitlines()] == [
+        [f"{policy}:2:1", "warning", "a_newer_block"],
+        [f"{policy}:3:24", "warning", "network_policies.a.nmae"],
+    ]
+    assert {found["severity"] for found in json.loads(cli("check", "--json", policy).stdout)} == {"warning"}
+
+
+def test_checking_goes_on_after_a_file_that_cannot_be_read_and_its_exit_status_is_the_worst(cli, home, policy):
+    (home / "wrong.yaml").write_text(WRONG)
+    (home / "latin.yaml").write_bytes(b"version: 1\n# \xe9\n")
+    done = cli("check", "--json", "missing.yaml", "wrong.yaml", "latin.yaml", policy, cwd=home)
+    findings = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert (findings[0]["file"], findings[0]["line"]) == ("missing.yaml", None)
+    assert len([found for found in findings if found["file"] == "wrong.yaml"]) == 3
+    assert (findings[-1]["file"], findings[-1]["line"], findings[-1]["column"]) == ("latin.yaml", 2, 3)
+    assert cli("check", "latin.yaml", cwd=home).returncode == 1
+
+
+def test_checking_reads_the_standard_input(cli):
+    done = cli("check", "-", text=WRONG)
+    assert done.returncode == 1
+    assert done.stdout.startswith("<stdin>:3:15: filesystem_policy.read_only[0]: ")
+
+
+def test_checking_tells_editors_where_the_schema_is(cli):
+    path = cli("check", "--schema").stdout.rstrip("\n")
+    assert json.loads(Path(path).read_text())["properties"]["version"]["const"] == 1
+
+
+def test_checking_nothing_is_a_wrong_call(cli):
+    done = cli("check")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: jupyter openshell check")

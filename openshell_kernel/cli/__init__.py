@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import openshell_kernel
 from openshell_kernel.cli import (
+    check,
     execute,
     gpu_check,
     gpus,
@@ -38,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     execute.COMMAND,
     papermill.COMMAND,
     nbconvert.COMMAND,
+    check.COMMAND,
     trust.COMMAND,
     untrust.COMMAND,
     gpus.COMMAND,
@@ -55,6 +57,7 @@ _EPILOG = f"""\
 examples:
   jupyter openshell lab
   jupyter openshell execute --output=out.ipynb student.ipynb
+  jupyter openshell check project/{sources.NEARBY_NAME}
   jupyter openshell trust project/{sources.NEARBY_NAME}
   jupyter openshell trust --list
   jupyter openshell untrust project/{sources.NEARBY_NAME}

@@ -28,6 +28,14 @@ class File:
     links: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """A policy and what its author should know of the text, or None and what is wrong with it, in file order."""
+
+    policy: Policy | None
+    violations: tuple[Violation, ...]
+
+
 class InvalidPolicyError(PolicyError):
     """A policy was read and is not valid; `violations` holds everything that is wrong, in file order."""
 
@@ -51,31 +59,41 @@ def load(path: str | os.PathLike[str]) -> Policy:
 
 
 def decode(content: bytes, *, name: str) -> Policy:
-    """Return the policy that the bytes of a file say; `name` stands for the file in errors.
+    """Return the policy that the bytes of a file say; `name` stands for the file in errors, and in its notices.
 
     Raises:
-        PolicyError: it is not text.
-        InvalidPolicyError: it is not a valid policy.
+        InvalidPolicyError: it is not a valid policy; with every violation.
     """
+    return _policy(lint(content), name)
+
+
+def parse(text: str, *, name: str) -> Policy:
+    """Return the policy that a YAML text says, as `decode` does.
+
+    Raises:
+        InvalidPolicyError: with every violation.
+    """
+    return _policy(_parse(text), name)
+
+
+def _policy(findings: Findings, name: str) -> Policy:
+    if findings.policy is None:
+        raise InvalidPolicyError(name, findings.violations)
+    notices = tuple(f"{name}:{violation}" for violation in findings.violations)
+    return findings.policy.with_notices(notices) if notices else findings.policy
+
+
+def lint(content: bytes) -> Findings:
+    """Return all that is to be said of the bytes of a policy file."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
-        raise PolicyError(f"{name}:{line}:{column}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
-    return parse(text, name=name)
-
-
-def parse(text: str, *, name: str) -> Policy:
-    """Return the policy that a YAML text says; `name` stands for the file in errors, and in the policy's notices.
-
-    Raises:
-        InvalidPolicyError: with every violation.
-    """
-    policy, violations = _parse(text)
-    if policy is None:
-        raise InvalidPolicyError(name, violations)
-    return policy.with_notices(tuple(f"{name}:{violation}" for violation in violations)) if violations else policy
+        problem, remedy = f"not UTF-8 ({error.reason})", "save the file as UTF-8"
+        violation = Violation(line=line, column=column, key="", problem=problem, remedy=remedy)
+        return Findings(policy=None, violations=(violation,))
+    return _parse(text)
 
 
 def read(name: str, *, follow: bool = True) -> File:
@@ -114,8 +132,7 @@ def read(name: str, *, follow: bool = True) -> File:
 
 
 @lru_cache(maxsize=16)
-def _parse(text: str) -> tuple[Policy | None, tuple[Violation, ...]]:
-    """Return a policy and what is to be told of it, or None and what is wrong."""
+def _parse(text: str) -> Findings:
     # By content, not by name: a kernel start reads its file anew, and pays for parsing only what has changed.
     document = Document(text)
     policy = None
@@ -128,7 +145,8 @@ def _parse(text: str) -> tuple[Policy | None, tuple[Violation, ...]]:
             policy = None
         elif policy is not None:
             _report_unknown(document, document.root, policy)
-    return policy, tuple(sorted(document.violations, key=lambda violation: (violation.line, violation.column)))
+    violations = sorted(document.violations, key=lambda violation: (violation.line, violation.column))
+    return Findings(policy=policy, violations=tuple(violations))
 
 
 def _report_unknown(document: Document, root: Node, policy: Policy) -> None:

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from openshell_kernel.policy.effective import MAX_PATHS
+from openshell_kernel.policy.in_json_schema import AsWritten, matching, not_null, or_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +71,15 @@ _SHOWN = 80
 
 _DEVICE = re.compile(
     r"[0-9]{1,4}(:[0-9]{1,4})?"  # NVML's index of a GPU, and of a MIG device on it
-    r"|(?i:GPU|MIG)-[0-9A-Fa-f-]{4,36}"
-    r"|(?i:MIG-GPU)-[0-9A-Fa-f-]{36}/[0-9]{1,3}/[0-9]{1,3}"  # before driver 470
+    r"|([Gg][Pp][Uu]|[Mm][Ii][Gg])-[0-9A-Fa-f-]{4,36}"
+    r"|[Mm][Ii][Gg]-[Gg][Pp][Uu]-[0-9A-Fa-f-]{36}/[0-9]{1,3}/[0-9]{1,3}"  # before driver 470
     r"|([0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]"  # PCI
 )
+
+_NAME, _NAMES = r"[A-Za-z_][A-Za-z0-9_]*", r"[A-Za-z_*?][A-Za-z0-9_*?]*"
+"""An environment variable's name, and a pattern of such names."""
+_NO_PARENT, _NOT_ROOT = r"(?!(.*/)?\.\.(/|$))", r"(?!(/|\./)*\.?$)"
+"""What follows the first slash of a path: no `..`, and more than `/` in disguise."""
 
 _EXPECTED = {
     "string_type": ("a string", "put the value in quotes"),
@@ -268,7 +274,7 @@ def _check_path(value: str, *, writable: bool) -> str:
 
 
 def _check_pattern(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_*?][A-Za-z0-9_*?]*", value):
+    if not re.fullmatch(_NAMES, value):
         problem = f"{_show(value)} is not the name of an environment variable, nor a pattern of names"
         raise _error(INVALID_VALUE, problem, "write letters, digits and _; * and ? stand for any of them")
     if value in SERVER_TOKENS:
@@ -278,7 +284,7 @@ def _check_pattern(value: str) -> str:
 
 
 def _check_variable(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+    if not re.fullmatch(_NAME, value):
         problem = f"{_show(value)} is not the name of an environment variable"
         raise _error(INVALID_VALUE, problem, "write letters, digits and _")
     if value in _RESERVED:
@@ -328,6 +334,12 @@ def _check_device(value: object) -> object:
     )
 
 
+def _device(schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "anyOf": [{**schema, "pattern": f"^({_DEVICE.pattern})$"}, {"type": "integer", "minimum": 0, "maximum": 9999}]
+    }
+
+
 def _check_glob(value: str) -> str:
     path = normalise(value)
     if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
@@ -356,12 +368,15 @@ def _mapping(value: object) -> object:
     return {} if value is None else value
 
 
-_Strings = Annotated[tuple[str, ...], BeforeValidator(_list)]
-_Opaque = Annotated[tuple[JsonValue, ...], BeforeValidator(_list)]
-_OpaqueMapping = Annotated[Mapping[str, JsonValue], BeforeValidator(_mapping)]
-_ReadOnlyPath = Annotated[str, AfterValidator(partial(_check_path, writable=False))]
-_ReadWritePath = Annotated[str, AfterValidator(partial(_check_path, writable=True))]
-_Identity = Annotated[str | None, BeforeValidator(_check_identity)]
+_T = TypeVar("_T")
+_List = Annotated[tuple[_T, ...], BeforeValidator(_list), AsWritten(or_empty)]
+_Mapping = Annotated[Mapping[str, _T], BeforeValidator(_mapping), AsWritten(or_empty)]
+_Optional = Annotated[_T | None, BeforeValidator(_check_not_null), AsWritten(not_null)]
+_ReadOnlyPath = Annotated[str, AfterValidator(partial(_check_path, writable=False)), matching(f"^/{_NO_PARENT}")]
+_ReadWritePath = Annotated[
+    str, AfterValidator(partial(_check_path, writable=True)), matching(f"^/{_NO_PARENT}{_NOT_ROOT}")
+]
+_Identity = Annotated[str | None, BeforeValidator(_check_identity), matching("^(|sandbox|(?!0+$)[0-9]{1,10})$")]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 _U32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _I32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
@@ -371,8 +386,8 @@ class FilesystemPolicy(Block):
     """Paths that the sandbox may read, or read and write; everything beneath them included."""
 
     include_workdir: bool = False
-    read_only: Annotated[tuple[_ReadOnlyPath, ...], BeforeValidator(_list)] = ()
-    read_write: Annotated[tuple[_ReadWritePath, ...], BeforeValidator(_list)] = ()
+    read_only: _List[_ReadOnlyPath] = ()
+    read_write: _List[_ReadWritePath] = ()
 
     @classmethod
     def _limits(cls, data: object) -> list[InitErrorDetails]:
@@ -416,27 +431,27 @@ class NetworkEndpoint(UnenforcedBlock):
     host: str = ""
     path: str = ""
     port: _Port = 0
-    ports: Annotated[tuple[_Port, ...], BeforeValidator(_list)] = ()
+    ports: _List[_Port] = ()
     protocol: str = ""
     tls: str = ""
     enforcement: str = ""
     access: str = ""
-    rules: _Opaque = ()
-    deny_rules: _Opaque = ()
-    allowed_ips: _Strings = ()
+    rules: _List[JsonValue] = ()
+    deny_rules: _List[JsonValue] = ()
+    allowed_ips: _List[str] = ()
     allow_encoded_slash: bool = False
     websocket_credential_rewrite: bool = False
     request_body_credential_rewrite: bool = False
     allow_uninspected_credentials: bool = False
     persisted_queries: str = ""
-    graphql_persisted_queries: _OpaqueMapping = Field(default_factory=dict)
+    graphql_persisted_queries: _Mapping[JsonValue] = Field(default_factory=dict)
     graphql_max_body_bytes: _U32 = 0
     credential_signing: str = ""
     signing_service: str = ""
     signing_region: str = ""
-    credential_binding: _OpaqueMapping = Field(default_factory=dict)
-    json_rpc: _OpaqueMapping = Field(default_factory=dict)
-    mcp: _OpaqueMapping = Field(default_factory=dict)
+    credential_binding: _Mapping[JsonValue] = Field(default_factory=dict)
+    json_rpc: _Mapping[JsonValue] = Field(default_factory=dict)
+    mcp: _Mapping[JsonValue] = Field(default_factory=dict)
 
 
 class NetworkBinary(UnenforcedBlock):
@@ -451,15 +466,15 @@ class NetworkPolicy(UnenforcedBlock):
     """Endpoints, and the programs that may reach them."""
 
     name: str = ""
-    endpoints: Annotated[tuple[NetworkEndpoint, ...], BeforeValidator(_list)] = ()
-    binaries: Annotated[tuple[NetworkBinary, ...], BeforeValidator(_list)] = ()
+    endpoints: _List[NetworkEndpoint] = ()
+    binaries: _List[NetworkBinary] = ()
 
 
 class MiddlewareEndpoints(UnenforcedBlock):
     """The hosts that a middleware sees."""
 
-    include: _Strings = ()
-    exclude: _Strings = ()
+    include: _List[str] = ()
+    exclude: _List[str] = ()
 
 
 class NetworkMiddleware(UnenforcedBlock):
@@ -468,9 +483,9 @@ class NetworkMiddleware(UnenforcedBlock):
     name: str = ""
     middleware: str = ""
     order: _I32 = 0
-    config: _OpaqueMapping = Field(default_factory=dict)
+    config: _Mapping[JsonValue] = Field(default_factory=dict)
     on_error: str = ""
-    endpoints: Annotated[MiddlewareEndpoints | None, BeforeValidator(_check_not_null)] = None
+    endpoints: _Optional[MiddlewareEndpoints] = None
 
 
 class EnvironmentPolicy(Block):
@@ -480,8 +495,7 @@ class EnvironmentPolicy(Block):
     """
 
     passing: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_pattern)], ...],
-        BeforeValidator(_list),
+        _List[Annotated[str, AfterValidator(_check_pattern), matching(f"^{_NAMES}$")]],
         Field(alias="pass", max_length=MAX_VARIABLES),
     ] = ()
     setting: Annotated[
@@ -489,6 +503,8 @@ class EnvironmentPolicy(Block):
             Annotated[str, AfterValidator(_check_variable)], Annotated[str, BeforeValidator(_check_variable_value)]
         ],
         BeforeValidator(_mapping),
+        AsWritten(or_empty),
+        AsWritten(lambda schema: {**schema, "propertyNames": {"pattern": f"^{_NAME}$"}}),
         Field(alias="set", max_length=MAX_VARIABLES),
     ] = Field(default_factory=dict)
 
@@ -504,14 +520,10 @@ class GpuPolicy(Block):
     request: Annotated[GpuRequest, BeforeValidator(_one_of("auto", "none", "required"))] = "auto"
     count: Annotated[int, Field(ge=1, le=MAX_GPUS)] | None = None
     devices: Annotated[
-        tuple[Annotated[str, BeforeValidator(_check_device)], ...], BeforeValidator(_list), Field(max_length=MAX_GPUS)
+        _List[Annotated[str, BeforeValidator(_check_device), AsWritten(_device)]], Field(max_length=MAX_GPUS)
     ] = ()
-    extras: Annotated[
-        tuple[
-            Annotated[GpuExtra, BeforeValidator(_one_of("display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"))],
-            ...,
-        ],
-        BeforeValidator(_list),
+    extras: _List[
+        Annotated[GpuExtra, BeforeValidator(_one_of("display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"))]
     ] = ()
 
     @classmethod
@@ -542,17 +554,17 @@ class ConflictsPolicy(Block):
         BeforeValidator(_one_of("keep_unlisted", "reject_unlisted", "promote_all", "reject_all")),
     ] = "keep_unlisted"
     allow_promotion: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_glob)], ...], BeforeValidator(_list), Field(max_length=MAX_PATHS)
+        _List[Annotated[str, AfterValidator(_check_glob), matching(f"^/{_NO_PARENT}")]], Field(max_length=MAX_PATHS)
     ] = ("/proc",)
 
 
 class JupyterPolicy(Block):
     """This package's extension of the schema: what concerns kernels and not sandboxes in general."""
 
-    environment: Annotated[EnvironmentPolicy | None, BeforeValidator(_check_not_null)] = None
+    environment: _Optional[EnvironmentPolicy] = None
     home: Annotated[Home, BeforeValidator(_check_home)] = "project"
-    gpu: Annotated[GpuPolicy | None, BeforeValidator(_check_not_null)] = None
-    baseline_conflicts: Annotated[ConflictsPolicy | None, BeforeValidator(_check_not_null)] = None
+    gpu: _Optional[GpuPolicy] = None
+    baseline_conflicts: _Optional[ConflictsPolicy] = None
 
 
 class Policy(UnenforcedBlock):
@@ -563,14 +575,12 @@ class Policy(UnenforcedBlock):
     """
 
     version: Annotated[Literal[1], BeforeValidator(_check_version)]
-    filesystem_policy: Annotated[FilesystemPolicy | None, BeforeValidator(_check_not_null)] = None
-    landlock: Annotated[LandlockPolicy | None, BeforeValidator(_check_not_null)] = None
-    process: Annotated[ProcessPolicy | None, BeforeValidator(_check_not_null)] = None
-    network_policies: Annotated[Mapping[str, NetworkPolicy], BeforeValidator(_mapping)] = Field(default_factory=dict)
-    network_middlewares: Annotated[Mapping[str, NetworkMiddleware], BeforeValidator(_mapping)] = Field(
-        default_factory=dict
-    )
-    jupyter: Annotated[JupyterPolicy | None, BeforeValidator(_check_not_null)] = None
+    filesystem_policy: _Optional[FilesystemPolicy] = None
+    landlock: _Optional[LandlockPolicy] = None
+    process: _Optional[ProcessPolicy] = None
+    network_policies: _Mapping[NetworkPolicy] = Field(default_factory=dict)
+    network_middlewares: _Mapping[NetworkMiddleware] = Field(default_factory=dict)
+    jupyter: _Optional[JupyterPolicy] = None
     _notices: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
