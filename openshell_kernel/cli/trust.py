@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.hardware import Hardware, Status
 from openshell_kernel.cli.command import Command, parser
 from openshell_kernel.cli.terminal import complain, say
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, sources, trust
-from openshell_kernel.policy.effective import GpuSelection, Hardware
+from openshell_kernel.policy.effective import Compatibility, GpuRequest, GpuSelection
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import FilesystemPolicy
 from openshell_kernel.server.planning import protected_paths
@@ -105,14 +106,14 @@ def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
     if variables:
         yield f"  environment  {', '.join(variables)}"
     yield f"  GPUs         {_gpus_in_words(policy.gpu)}"
-    if policy.compatibility == "best_effort":
+    if policy.compatibility is Compatibility.BEST_EFFORT:
         yield "  Landlock     best effort: what a machine lacks is not enforced, where its operator allows that"
     # On a machine with a GPU, where more of a policy can conflict with what a kernel needs.
     runtime = Runtime(
         needs=baseline.SYSTEM, workdir=os.path.dirname(candidate.path), workdir_refusal="decided when a kernel starts"
     )
-    any_gpu = GpuSelection(granted=policy.gpu.request != "none")
-    hardware = Hardware(status="assumed", detail="", present=True)
+    any_gpu = GpuSelection(granted=policy.gpu.request is not GpuRequest.NONE)
+    hardware = Hardware(status=Status.OK, detail="", present=True)
     try:
         effective = enrich(policy, hardware, runtime, source=candidate.path, selection=any_gpu)
     except PolicyError as error:
@@ -127,11 +128,11 @@ def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
 
 
 def _gpus_in_words(request: GpuPolicy) -> str:
-    if request.request == "none":
+    if request.request is GpuRequest.NONE:
         return "none"
     what = f"{request.count}, held" if request.count else ", ".join(request.devices) or "all"
     extras = f", with {', '.join(request.extras)}" if request.extras else ""
-    return f"{what}{extras}{', required' if request.request == 'required' else ', where there are any'}"
+    return f"{what}{extras}{', required' if request.request is GpuRequest.REQUIRED else ', where there are any'}"
 
 
 COMMAND = Command(name="trust", help="trust policies as they are now, or list what is trusted", run=run)

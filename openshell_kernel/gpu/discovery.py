@@ -19,18 +19,17 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
+from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.gpu.discover import mig, native, survey
-from openshell_kernel.gpu.inventory import Answer, Inventory, Status
 from openshell_kernel.gpu.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-T = TypeVar("T")
 
 COMMAND = (sys.executable, "-I", "-m", "openshell_kernel.gpu.nvml")
 
@@ -64,7 +63,7 @@ class _Question:
 class _Known:
     """An answer, the signature under which it holds, and when it was given."""
 
-    answer: Answer
+    answer: Hardware
     signature: tuple[object, ...]
     given: float
 
@@ -93,7 +92,7 @@ class Cache:
         self._known: dict[_Question, _Known] = {}
         self._asking: dict[_Question, _Asking] = {}
 
-    def look_up(self, question: _Question, seconds: float, *, fresh: bool = False) -> Answer:
+    def look_up(self, question: _Question, seconds: float, *, fresh: bool = False) -> Hardware:
         """Return the answer that holds, or wait for the one to come: all who ask the same wait for one process.
 
         `fresh` asks in any case, and takes an answer that holds if the driver does not give another in time.
@@ -141,7 +140,7 @@ class Cache:
             with self._lock:
                 del self._asking[question]
 
-    def _keep(self, question: _Question, answer: Answer, before: tuple[object, ...]) -> None:
+    def _keep(self, question: _Question, answer: Hardware, before: tuple[object, ...]) -> None:
         after = question.signature()
         with self._lock:
             # Others can load the driver and make nodes meanwhile; what was said in between is not kept.
@@ -155,19 +154,19 @@ class _Asking:
     """A process that asks NVML, and the answer that it gives to all who wait."""
 
     def __init__(self, question: _Question, life: float) -> None:
-        self.answer: Future[Answer] = Future()
+        self.answer: Future[Hardware] = Future()
         self._question = question
         self._life = life
         self._child: subprocess.Popen[bytes] | None = None
         self._is_ended = False
 
-    def ask(self) -> Answer:
+    def ask(self) -> Hardware:
         """Start the process and return its answer, or that it gave none. It may be alive then, see `wait`."""
         command = self._question.command
         try:
             child = self._child = _start(command, dict(self._question.environment), self._life)
         except OSError as error:
-            return Answer(
+            return Hardware(
                 status=Status.ERROR,
                 detail=f"the process that asks NVML could not be started ({error}): check {command[0]}",
             )
@@ -209,7 +208,7 @@ async def discover(
     command: Sequence[str] = COMMAND,
     cache: Cache = _PROCESS_WIDE,
     tell: Callable[[str], None] | None = None,
-) -> Inventory:
+) -> Hardware:
     """Return what hardware there is; trouble with it becomes a status, never an exception.
 
     Nothing of it happens in the event loop. NVML's answer is kept, see `Cache`; the file system is looked at every
@@ -227,12 +226,12 @@ async def discover(
     """
     question = _Question(command=tuple(command), environment=tuple(environment(environ).items()), root=os.fspath(root))
 
-    def look() -> Inventory:
+    def look() -> Hardware:
         answer = cache.look_up(question, timeout, fresh=fresh)
         # Afterwards: who waited for the driver may have waited until it was loaded.
-        return Inventory(answer=answer, surroundings=survey(Tree(root), mps_pipes=mps_pipes))
+        return survey(answer, Tree(root), mps_pipes=mps_pipes)
 
-    return await _telling(_in_thread(look), tell)
+    return await _telling(run_in_thread(look), tell)
 
 
 def end() -> None:
@@ -240,28 +239,16 @@ def end() -> None:
     _PROCESS_WIDE.end()
 
 
-async def _telling(looking: asyncio.Future[Inventory], tell: Callable[[str], None] | None) -> Inventory:
+async def _telling(looking: asyncio.Future[Hardware], tell: Callable[[str], None] | None) -> Hardware:
     started = time.monotonic()
     while not (await asyncio.wait({looking}, timeout=_SECONDS_TO_TELL))[0]:
         if tell is not None:
             tell(f"waiting for the NVIDIA driver's answer for {time.monotonic() - started:.0f} s: {_SLOW}")
-    inventory = looking.result()
+    found = looking.result()
     took = time.monotonic() - started
     if tell is not None and took >= _SECONDS_TO_TELL:
-        tell(f"after {took:.0f} s of waiting for the NVIDIA driver: {inventory.answer.detail}")
-    return inventory
-
-
-def _in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a function in a thread of its own, past the loop's executor.
-
-    A process that was forked from one that has started a kernel inherits the executor without its threads.
-    """
-    executor = ThreadPoolExecutor(1, thread_name_prefix="openshell-gpu")
-    try:
-        return asyncio.get_running_loop().run_in_executor(executor, function)
-    finally:
-        executor.shutdown(wait=False)
+        tell(f"after {took:.0f} s of waiting for the NVIDIA driver: {found.detail}")
+    return found
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -293,37 +280,48 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Answer:
+def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Hardware:
     if code == -signal.SIGALRM:
         return _timed_out(seconds)
     if code < 0:
-        return Answer(
+        return Hardware(
             status=Status.CRASHED,
             detail=f"the NVIDIA driver library crashed ({_signal_name(-code)}) while it was asked for GPUs: "
             "see whether nvidia-smi works, and update or reinstall the driver",
         )
     try:
-        return Answer.from_json(json.loads(output))
+        return _decoded(json.loads(output))
     except ValueError:
         lines = errors.decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {code}")
-        return Answer(
+        return Hardware(
             status=Status.ERROR,
             detail=f"the process that asks NVML gave no answer ({said[:200]}): check the installation of "
             "openshell_kernel and the driver",
         )
 
 
-def _timed_out(seconds: float) -> Answer:
-    return Answer(
+def _decoded(data: Any) -> Hardware:  # noqa: ANN401 - JSON values have no narrower type
+    try:
+        gpus = tuple(
+            Gpu(**{**gpu, "mig_devices": tuple(MigDevice(**device) for device in gpu["mig_devices"])})
+            for gpu in data["gpus"]
+        )
+        return Hardware(**{**data, "status": Status(data["status"]), "gpus": gpus})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no answer of NVML's: {error!r}") from None
+
+
+def _timed_out(seconds: float) -> Hardware:
+    return Hardware(
         status=Status.TIMEOUT,
         detail=f"the NVIDIA driver did not answer within {seconds:g} s: see whether nvidia-smi works (a lost GPU needs "
         f"a restart of the machine); {_SLOW}",
     )
 
 
-def _still_asked(seconds: float) -> Answer:
-    return Answer(
+def _still_asked(seconds: float) -> Hardware:
+    return Hardware(
         status=Status.TIMEOUT,
         detail=f"the NVIDIA driver did not answer within {seconds:g} s; it is asked further, and a kernel that starts "
         f"later has its answer; {_SLOW}; or raise discovery_timeout",

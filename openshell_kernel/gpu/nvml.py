@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from openshell_kernel.gpu.inventory import Answer, Gpu, MigDevice, Status
+from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
 from openshell_kernel.gpu.restraint import restrain
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ _SLOW = 3.0  # seconds
 _PCI_ADDRESS = re.compile(r"([0-9a-f]+)(:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 
 
-def ask() -> Answer:
-    """Ask NVML in this process; device nodes are not looked at."""
+def ask() -> Hardware:
+    """Ask NVML in this process and return what it says; what the file system shows is left out."""
     try:
         import pynvml  # noqa: PLC0415 - only in the child process: importing it does not load the driver, using it does
     except ImportError as error:
-        return Answer(
+        return Hardware(
             status=Status.ERROR, detail=f"the module pynvml is missing ({error}): run `pip install nvidia-ml-py`"
         )
-    return _Conversation(pynvml).answer()
+    return _Conversation(pynvml).ask()
 
 
 def pci_address(bus_id: str) -> str | None:
@@ -83,14 +83,14 @@ def pci_address(bus_id: str) -> str | None:
 
 
 class _Conversation:
-    """Calls to NVML, and what went wrong in those that an inventory can do without."""
+    """Calls to NVML, and what went wrong in those that the answer can do without."""
 
     def __init__(self, nvml: Any) -> None:  # noqa: ANN401 - pynvml has no types
         self._nvml = nvml
         self._hidden = 0
         self._troubles: dict[str, str] = {}
 
-    def answer(self) -> Answer:
+    def ask(self) -> Hardware:
         nvml, started = self._nvml, time.monotonic()
         try:
             nvml.nvmlInit()
@@ -101,7 +101,7 @@ class _Conversation:
         cuda = self._try("CUDA's version", nvml.nvmlSystemGetCudaDriverVersion_v2)
         gpus = tuple(gpu for gpu in map(self._gpu, range(count)) if gpu)
         took = time.monotonic() - started
-        return Answer(
+        return Hardware(
             status=Status.INCOMPLETE if self._troubles else Status.OK,
             detail=self._detail(gpus) + self._slowness(took, count),
             driver_version=driver,
@@ -125,12 +125,8 @@ class _Conversation:
         mig = self._try(subject, lambda: nvml.nvmlDeviceGetMigMode(handle)[0])
         gpu = Gpu(
             index=index,
+            **self._facts(subject, handle),
             minor=self._try(subject, lambda: nvml.nvmlDeviceGetMinorNumber(handle)),
-            uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
-            name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
-            memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
-            used=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0,
-            busy=self._try(subject, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0,
             pci_address=self._try(subject, lambda: pci_address(nvml.nvmlDeviceGetPciInfo(handle).busId)),
             mig=mig == _MIG_ENABLED,
             mig_devices=tuple(
@@ -158,14 +154,21 @@ class _Conversation:
         nvml = self._nvml
         return MigDevice(
             index=index,
-            uuid=self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
-            name=self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
-            memory=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
-            used=self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0,
-            busy=self._try(subject, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0,
+            **self._facts(subject, handle),
             gpu_instance=self._try(subject, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle)),
             compute_instance=self._try(subject, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle)),
         )
+
+    def _facts(self, subject: str, handle: Any) -> dict[str, Any]:  # noqa: ANN401 - pynvml has no types
+        """Return what is asked in the same way of GPUs and of MIG devices."""
+        nvml = self._nvml
+        return {
+            "uuid": self._try(subject, lambda: nvml.nvmlDeviceGetUUID(handle)),
+            "name": self._try(subject, lambda: nvml.nvmlDeviceGetName(handle)),
+            "memory": self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            "used": self._try(subject, lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0,
+            "busy": self._try(subject, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0,
+        }
 
     def _try(self, subject: str, call: Callable[[], T]) -> T | None:
         try:
@@ -194,16 +197,16 @@ class _Conversation:
         except nvml.NVMLError:
             return False
 
-    def _failure(self, error: Any) -> Answer:  # noqa: ANN401 - pynvml has no types
-        unknown = (Status.ERROR, f"NVML failed ({error}): see what nvidia-smi and the kernel's log (dmesg) say")
+    def _failure(self, error: Any) -> Hardware:  # noqa: ANN401 - pynvml has no types
+        unknown = (Status.ERROR, f"NVML failed ({error}): see what nvidia-smi and Linux's log (dmesg) say")
         status, detail = _FAILURES.get(error.value, unknown)
-        return Answer(status=status, detail=detail)
+        return Hardware(status=status, detail=detail)
 
     def _detail(self, gpus: tuple[Gpu, ...]) -> str:
         if self._troubles:
             troubles = ", ".join(f"{subject}: {trouble}" for subject, trouble in self._troubles.items())
             return (
-                f"NVML did not answer everything ({troubles}): see the kernel's log (dmesg); a lost GPU needs a reset "
+                f"NVML did not answer everything ({troubles}): see Linux's log (dmesg); a lost GPU needs a reset "
                 "or a restart of the machine"
             )
         if self._hidden:
@@ -222,7 +225,7 @@ def main(seconds: str) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     with open(answer, "w", encoding="ascii") as file:
-        json.dump(ask().to_json(), file)
+        json.dump(dataclasses.asdict(ask()), file)
     # Not through the driver library's destructors: all has been said.
     os._exit(0)
 

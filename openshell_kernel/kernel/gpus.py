@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.hardware import MigDevice, Status
 from openshell_kernel.kernel.text import counted, size
+from openshell_kernel.policy.effective import GpuRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from openshell_kernel.policy.effective import EffectivePolicy, GpuDevice, Holder, MigDevice
+    from openshell_kernel.base.claims import Holder
+    from openshell_kernel.base.hardware import Gpu, Unit
+    from openshell_kernel.policy.effective import EffectivePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,8 @@ class Device:
 
 def devices(effective: EffectivePolicy, holders: Iterable[Holder] = ()) -> tuple[Device, ...]:
     """Return the GPUs and MIG devices in the order of their indices."""
-    return tuple(_devices(effective, tuple(holders)))
+    held = tuple(holders)
+    return tuple(_device(effective, unit, held) for unit in effective.hardware.units)
 
 
 def summary(effective: EffectivePolicy) -> str:
@@ -38,10 +43,10 @@ def summary(effective: EffectivePolicy) -> str:
         for name, version in (("driver", hardware.driver_version), ("CUDA", hardware.cuda_version))
         if version
     )
-    trouble = "" if hardware.status == "ok" else f": {hardware.detail}"
+    trouble = "" if hardware.status is Status.OK else f": {hardware.detail}"
     if not hardware.gpus:
         nodes = f"; {counted(len(hardware.nodes), 'device node')}" if hardware.nodes else ""
-        if selection.request == "none":
+        if selection.request is GpuRequest.NONE:
             return "None: the policy says request: none"
         return f"None: {hardware.detail}{nodes}"
     shown = devices(effective)
@@ -49,50 +54,35 @@ def summary(effective: EffectivePolicy) -> str:
     what = counted(len(shown), "GPU")
     if given < len(shown):
         what = f"{given} of {what} given"
-        if selection.request == "none":
+        if selection.request is GpuRequest.NONE:
             what += ", as the policy says request: none"
     return what + (f", {versions}" if versions else "") + trouble
 
 
-def _devices(effective: EffectivePolicy, holders: tuple[Holder, ...]) -> Iterator[Device]:
-    for gpu in effective.hardware.gpus:
-        node = f"/dev/nvidia{gpu.minor}"
-        facts = (
-            size(gpu.memory) if gpu.memory is not None else "",
-            node if node in effective.hardware.nodes else f"minor {gpu.minor}" if gpu.minor is not None else "",
-            f"PCI {gpu.pci_address}" if gpu.pci_address else "",
-        )
-        if not gpu.mig_devices:
-            yield _device(effective, gpu, None, facts, holders)
-        for device in gpu.mig_devices:
-            own = (size(device.memory) if device.memory is not None else "", *facts[1:], *device.capabilities)
-            yield _device(effective, gpu, device, own, holders)
-
-
-def _device(
-    effective: EffectivePolicy,
-    gpu: GpuDevice,
-    mig: MigDevice | None,
-    facts: tuple[str, ...],
-    holders: tuple[Holder, ...],
-) -> Device:
-    label = str(gpu.index) if mig is None else f"{gpu.index}:{mig.index}"
-    uuid = (gpu.uuid if mig is None else mig.uuid) or ""
-    name = (gpu.name if mig is None else mig.name) or "unnamed GPU"
-    selection = effective.selection
+def _device(effective: EffectivePolicy, unit: Unit, holders: tuple[Holder, ...]) -> Device:
+    selection, uuid = effective.selection, unit.device.uuid or ""
     # Where nobody knows which node belongs to which GPU, all were given.
-    given = label in selection.devices or (selection.granted and not selection.devices)
+    given = unit.label in selection.devices or (selection.granted and not selection.devices)
     return Device(
-        label=label,
-        name=name,
-        facts=tuple(fact for fact in facts if fact),
+        label=unit.label,
+        name=unit.device.name or "unnamed GPU",
+        facts=tuple(filter(None, _facts(unit, effective.hardware.nodes))),
         uuid=uuid,
         given=given,
-        state=_state(effective, gpu, uuid, holders, given=given),
+        state=_state(effective, unit.gpu, uuid, holders, given=given),
     )
 
 
-def _state(effective: EffectivePolicy, gpu: GpuDevice, uuid: str, holders: tuple[Holder, ...], *, given: bool) -> str:
+def _facts(unit: Unit, nodes: tuple[str, ...]) -> Iterator[str]:
+    _, gpu, device = unit
+    yield size(device.memory) if device.memory is not None else ""
+    yield gpu.node if gpu.node and gpu.node in nodes else f"minor {gpu.minor}" if gpu.minor is not None else ""
+    yield f"PCI {gpu.pci_address}" if gpu.pci_address else ""
+    if isinstance(device, MigDevice):
+        yield from device.capabilities
+
+
+def _state(effective: EffectivePolicy, gpu: Gpu, uuid: str, holders: tuple[Holder, ...], *, given: bool) -> str:
     if given:
         return "this kernel holds it" if uuid and uuid in effective.selection.hold else "this kernel"
     if gpu.fault:

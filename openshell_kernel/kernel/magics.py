@@ -138,7 +138,7 @@ def _gpus(options: list[str]) -> None:
     elif "--check" in options:
         _check_gpus(snapshot, as_json="--json" in options)
     else:
-        from openshell_kernel.kernel.claims import holders  # noqa: PLC0415
+        from openshell_kernel.base.claims import holders  # noqa: PLC0415
         from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
 
         held = holders(snapshot.effective.selection.records)

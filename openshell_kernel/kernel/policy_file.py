@@ -53,7 +53,7 @@ def render(snapshot: Snapshot, *, environ: Mapping[str, str] = os.environ) -> st
 def _declared(snapshot: Snapshot, environ: Mapping[str, str]) -> dict[str, Any]:
     effective = snapshot.effective
     policy = copy.deepcopy(effective.declared)
-    policy.setdefault("landlock", {"compatibility": effective.compatibility})
+    policy.setdefault("landlock", {"compatibility": effective.compatibility.value})
     variables = (policy.get("jupyter") or {}).get("environment", {}).get("set", {})
     variables.update({name: environ.get(name, "") for name in variables})
     filesystem = policy.get("filesystem_policy")

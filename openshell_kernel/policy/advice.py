@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.base.text import printable
-from openshell_kernel.policy.effective import MAX_PATHS, Access, Origin
+from openshell_kernel.policy.effective import MAX_PATHS, Access, Compatibility, Origin
 from openshell_kernel.policy.protected_paths import Guarded, why_not_propose_reading, why_not_propose_writing
 
 if TYPE_CHECKING:
@@ -78,16 +78,14 @@ def _too_many(path: str, effective: EffectivePolicy) -> str:
 
 def _other_gpu(path: str, effective: EffectivePolicy) -> str:
     hardware, selection = effective.hardware, effective.selection
-    own = {f"/dev/nvidia{gpu.minor}" for gpu in hardware.gpus}
-    own.update(node for gpu in hardware.gpus for device in gpu.mig_devices for node in device.capabilities)
-    if path in own - {*selection.nodes, *selection.capabilities}:
+    if path in hardware.own_nodes and path not in selection.own_nodes:
         return "it is a GPU that this kernel was not given: ask for it in jupyter.gpu, so that it is held as well"
     return ""
 
 
 def _contradicts(path: str, effective: EffectivePolicy) -> str:
     """Return what the policy demands to stay read-only and would not; best_effort only tells of it."""
-    if effective.compatibility != "hard_requirement":
+    if effective.compatibility is not Compatibility.HARD_REQUIREMENT:
         return ""
     for rule in effective.rules:
         place = rule.resolved or rule.path

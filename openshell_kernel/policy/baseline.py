@@ -5,16 +5,17 @@ Sources: OpenShell's proxy and GPU baselines; the drivers' and runtimes' own doc
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.hardware import Extra
 from openshell_kernel.policy.effective import DEVICE_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS, Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openshell_kernel.policy.effective import GpuSelection, Hardware
+    from openshell_kernel.base.hardware import Hardware
+    from openshell_kernel.policy.effective import GpuSelection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,30 +86,29 @@ JETSON = (
     data("/sys/module/tegra_fuse", "which chip this is: CUDA on Jetson gives 801 without it"),
     data("/sys/firmware/devicetree/base", "which board this is, behind /proc/device-tree"),
 )
-_JETSON_NODE = re.compile(r"/dev/(nvmap|nvhost-.*|nvgpu/.*|host1x-fence)")
 _JETSON_REASON = "the GPU of a Jetson, its memory and its engines"
 
 _EXTRAS = {
-    "display": ("windows: OpenGL and EGL on the X server", ("read_file", "read_dir")),
-    "dri": ("the GPU's render node: OpenGL, Vulkan and video without a screen", DEVICE_RIGHTS),
-    "imex": ("memory shared over NVLink with GPUs of other machines", DEVICE_RIGHTS),
-    "nvswitch": ("the NVLink fabric between GPUs", DEVICE_RIGHTS),
-    "rdma": ("network cards that reach the GPU's memory, and GDRCopy", DEVICE_RIGHTS),
-    "gds": ("disks that reach the GPU's memory", DEVICE_RIGHTS),
-    "mps": ("the pipes of the MPS server", ("read_file", "write_file", "read_dir")),
+    Extra.DISPLAY: ("windows: OpenGL and EGL on the X server", ("read_file", "read_dir")),
+    Extra.DRI: ("the GPU's render node: OpenGL, Vulkan and video without a screen", DEVICE_RIGHTS),
+    Extra.IMEX: ("memory shared over NVLink with GPUs of other machines", DEVICE_RIGHTS),
+    Extra.NVSWITCH: ("the NVLink fabric between GPUs", DEVICE_RIGHTS),
+    Extra.RDMA: ("network cards that reach the GPU's memory, and GDRCopy", DEVICE_RIGHTS),
+    Extra.GDS: ("disks that reach the GPU's memory", DEVICE_RIGHTS),
+    Extra.MPS: ("the pipes of the MPS server", ("read_file", "write_file", "read_dir")),
 }
 """What a policy's `jupyter.gpu.extras` are for, and the rights that they take."""
 
 _EXTRA_READS = {
-    "rdma": (
+    Extra.RDMA: (
         data("/sys/class/infiniband", "libibverbs finds network cards here"),
         data("/sys/class/infiniband_verbs", "libibverbs finds network cards here"),
     ),
-    "gds": (
+    Extra.GDS: (
         data("/etc/cufile.json", "settings of GPUDirect Storage"),
         data("/run/udev", "GPUDirect Storage finds disks here"),
     ),
-    "imex": (data("/etc/nvidia-imex", "settings of IMEX"),),
+    Extra.IMEX: (data("/etc/nvidia-imex", "settings of IMEX"),),
 }
 
 
@@ -139,10 +139,9 @@ def gpu(hardware: Hardware, selection: GpuSelection) -> Iterator[Need]:
     for node in selection.capabilities:
         reason = "opens the selected MIG device, and none beside it"
         yield Need(path=node, access=Access.READ_ONLY, rights=("read_file",), reason=reason)
-    jetson = [node for node in hardware.nodes if _JETSON_NODE.fullmatch(node)]
-    if jetson:
+    if hardware.jetson_nodes:
         yield from JETSON
-        yield from (writing(node, _JETSON_REASON, DEVICE_RIGHTS) for node in jetson)
+        yield from (writing(node, _JETSON_REASON, DEVICE_RIGHTS) for node in hardware.jetson_nodes)
     for family in selection.extras:
         reason, rights = _EXTRAS[family.name]
         access = Access.READ_WRITE if "write_file" in rights else Access.READ_ONLY

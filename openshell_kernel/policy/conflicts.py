@@ -9,6 +9,8 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from openshell_kernel.policy.model import ConflictMode
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,10 +40,10 @@ def matches(pattern: str, path: str) -> bool:
 
 
 def _decide(path: str, setting: ConflictsPolicy) -> Decision:
-    if setting.mode == "promote_all":
+    if setting.mode is ConflictMode.PROMOTE_ALL:
         return Decision.PROMOTE
-    if setting.mode == "reject_all":
+    if setting.mode is ConflictMode.REJECT_ALL:
         return Decision.REJECT
     if any(matches(pattern, path) for pattern in setting.allow_promotion):
         return Decision.PROMOTE
-    return Decision.KEEP if setting.mode == "keep_unlisted" else Decision.REJECT
+    return Decision.KEEP if setting.mode is ConflictMode.KEEP_UNLISTED else Decision.REJECT

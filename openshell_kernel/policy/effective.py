@@ -1,6 +1,6 @@
 """The effective policy: what one kernel was given, with the origin of every right, as values and as JSON.
 
-Written by the trusted side, read inside the sandbox by `%policy`: imports nothing but the standard library.
+Written by the trusted side, read inside the sandbox by `%policy`: imports the ground floor only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from openshell_kernel.base.claims import Holder  # noqa: TC001 - the codec reads the types
+from openshell_kernel.base.enums import StrEnum
+from openshell_kernel.base.hardware import Extra, Family, Hardware  # noqa: TC001 - as above
 from openshell_kernel.errors import SnapshotError
 
 MAX_PATHS = 256
@@ -34,10 +37,31 @@ WRITE_RIGHTS = (
 """Everything but `make_char` and `make_block`, which are never granted, and `ioctl_dev`, which only devices get."""
 
 DEVICE_RIGHTS = ("read_file", "write_file", "truncate", "ioctl_dev")
-_LONGEST_NAME = 80  # of a hub's user or server: longer ones are cut when they are shown
 PROC_READ_RIGHTS = ("read_file", "read_dir")
 PROC_WRITE_RIGHTS = (*PROC_READ_RIGHTS, "write_file", "truncate")
 """What read-write means on procfs: nothing can be made or removed there, only existing files written."""
+
+
+class Compatibility(StrEnum):
+    """What to do where Landlock cannot do all that is asked for."""
+
+    BEST_EFFORT = "best_effort"
+    HARD_REQUIREMENT = "hard_requirement"
+
+
+class HomeKind(StrEnum):
+    """How long a kernel's private home is kept: for the notebooks of one folder, or as long as the kernel runs."""
+
+    PROJECT = "project"
+    EPHEMERAL = "ephemeral"
+
+
+class GpuRequest(StrEnum):
+    """Whether a kernel is to have GPUs: what is there, nothing, or no start without."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
 
 
 class Access(str, Enum):
@@ -117,112 +141,6 @@ class Unenforced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigDevice:
-    """One MIG device of a GPU as seen when the kernel was started.
-
-    `index` is its place on that GPU. `memory` and what is `used` of it are in bytes, and `busy` is the share of time
-    with work in percent, as NVML last said. `capabilities` are the nodes that open its GPU instance and compute
-    instance. What NVML would not tell is None.
-    """
-
-    index: int
-    uuid: str | None = None
-    name: str | None = None
-    memory: int | None = None
-    used: int = 0
-    busy: int = 0
-    capabilities: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuDevice:
-    """One GPU as seen when the kernel was started; `memory`, `used` and `busy` are as for `MigDevice`.
-
-    `mig` tells whether it is divided into MIG devices; `fault` is what is wrong with it, if anything is.
-    """
-
-    index: int
-    minor: int | None = None
-    uuid: str | None = None
-    name: str | None = None
-    memory: int | None = None
-    used: int = 0
-    busy: int = 0
-    pci_address: str | None = None
-    mig: bool = False
-    mig_devices: tuple[MigDevice, ...] = ()
-    fault: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """A family of devices beside the GPUs, by the name that a policy gives it, and the paths that are there."""
-
-    name: str
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderNode:
-    """A GPU's node in /dev/dri, by the GPU's PCI address."""
-
-    pci_address: str
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
-    """What GPU discovery found.
-
-    `status` is NVML's typed outcome, `detail` one sentence for people, and `present` whether there is a GPU at all by
-    OpenShell's rule: a device node is enough, even if NVML fails. `topology` are folders of sysfs, `pci_classes` files
-    there that say what a device is.
-    """
-
-    status: str
-    detail: str
-    present: bool = False
-    driver_version: str | None = None
-    cuda_version: str | None = None
-    gpus: tuple[GpuDevice, ...] = ()
-    nodes: tuple[str, ...] = ()
-    render_nodes: tuple[RenderNode, ...] = ()
-    topology: tuple[str, ...] = ()
-    pci_classes: tuple[str, ...] = ()
-    extras: tuple[Family, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """A running kernel that holds GPUs: whose it is, its server's process, and since when (ISO 8601).
-
-    A GPU without a UUID stands in `uuids` by its PCI address or node. `user` is the account, which is the owner of the
-    record; the rest is the record's own word. In a hub, where all may have one account and be process 1 of a container,
-    `hub_user` and `hub_server` tell more; the latter is empty for a user's default server.
-    """
-
-    uuids: tuple[str, ...]
-    user: str
-    pid: int
-    since: str
-    hub_user: str = ""
-    hub_server: str = ""
-
-    @property
-    def name(self) -> str:
-        """Who it is, for people; not to be shown before it is made printable."""
-        return self.hub_user[:_LONGEST_NAME] or self.user
-
-    @property
-    def place(self) -> str:
-        """Where that one's kernel runs, for people; not to be shown before it is made printable."""
-        if not self.hub_user:
-            return f"process {self.pid}"
-        server = f"server {self.hub_server[:_LONGEST_NAME]} of the hub" if self.hub_server else "the hub's server"
-        return f"{server}, account {self.user}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSelection:
     """Which GPUs a kernel is given.
 
@@ -233,7 +151,7 @@ class GpuSelection:
     folders that tell who holds what by now.
     """
 
-    request: str = "auto"
+    request: GpuRequest = GpuRequest.AUTO
     granted: bool = False
     devices: tuple[str, ...] = ()
     visible: str | None = None
@@ -244,6 +162,15 @@ class GpuSelection:
     held: tuple[Holder, ...] = ()
     records: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def own_nodes(self) -> tuple[str, ...]:
+        """The device nodes that belong to the selected GPUs and MIG devices alone."""
+        return (*self.nodes, *self.capabilities)
+
+    def includes(self, extra: Extra) -> bool:
+        """Return whether devices of a family are given."""
+        return any(family.name == extra for family in self.extras)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +187,9 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """The kernel's private home: `project` is kept for the notebooks of one folder, `ephemeral` goes away."""
+    """The kernel's private home, and how long it is kept."""
 
-    kind: str
+    kind: HomeKind
     path: str
 
 
@@ -270,13 +197,13 @@ class Home:
 class EffectivePolicy:
     """What a kernel is allowed, and everything that was decided on the way there.
 
-    `source` says where the policy came from; `compatibility` is OpenShell's `hard_requirement` or `best_effort`;
+    `source` says where the policy came from;
     `declared` is the policy as its author wrote it, in OpenShell's schema, without the values of variables. `kept` is
     what stays read-only by mounts, although a rule makes a folder around it writable.
     """
 
     source: str
-    compatibility: str
+    compatibility: Compatibility
     rules: tuple[Rule, ...]
     promotions: tuple[Promotion, ...] = ()
     conflicts: tuple[Conflict, ...] = ()

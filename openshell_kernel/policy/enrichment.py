@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base.hardware import Extra
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, unenforced
@@ -24,11 +25,11 @@ from openshell_kernel.policy.effective import (
     READ_RIGHTS,
     WRITE_RIGHTS,
     Access,
+    Compatibility,
     Conflict,
     EffectivePolicy,
     Environment,
     GpuSelection,
-    Hardware,
     Home,
     Origin,
     Promotion,
@@ -37,11 +38,12 @@ from openshell_kernel.policy.effective import (
     Unenforced,
 )
 from openshell_kernel.policy.model import FilesystemPolicy
-from openshell_kernel.policy.selection import select, shares_one_node
+from openshell_kernel.policy.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from openshell_kernel.base.hardware import Hardware
     from openshell_kernel.policy.baseline import Need
     from openshell_kernel.policy.model import ConflictsPolicy, Policy
 
@@ -134,7 +136,7 @@ def enrich(
     building.add_needs(Origin.RUNTIME_BASELINE, filter(lambda need: need.required or exists(need.path), runtime.needs))
     building.check_conflicts(source)
     writable_all_the_same = tuple(_writable_all_the_same(building.rules, realpath))
-    if policy.compatibility == "hard_requirement":
+    if policy.compatibility is Compatibility.HARD_REQUIREMENT:
         _check_writable(source, writable_all_the_same)
     return EffectivePolicy(
         source=source,
@@ -172,7 +174,7 @@ class _Building:
         self.skipped: list[Skipped] = []
 
     def add_policy(self, policy: Policy) -> None:
-        required = policy.compatibility == "hard_requirement"
+        required = policy.compatibility is Compatibility.HARD_REQUIREMENT
         listed = policy.filesystem_policy or FilesystemPolicy()
         # A path in both lists is read-write: Landlock adds rights up, so that is what it would be.
         for access, paths in ((Access.READ_ONLY, listed.read_only), (Access.READ_WRITE, listed.read_write)):
@@ -329,13 +331,11 @@ def _past_the_selection(rules: dict[str, Rule], hardware: Hardware, selection: G
     """Yield a sentence for each rule of the policy that opens GPUs which were not selected."""
     if selection.granted and not selection.devices:
         return
-    nodes = [f"/dev/nvidia{gpu.minor}" for gpu in hardware.gpus if gpu.minor is not None]
-    capabilities = [node for gpu in hardware.gpus for device in gpu.mig_devices for node in device.capabilities]
-    left_out = dict.fromkeys(node for node in (*nodes, *capabilities) if node in (*hardware.nodes, *capabilities))
-    for node in (*selection.nodes, *selection.capabilities):
-        left_out.pop(node, None)
+    # A GPU's own node may be missing, a MIG device's are known only where they are.
+    missing = {gpu.node for gpu in hardware.gpus} - set(hardware.nodes)
+    left_out = [node for node in hardware.own_nodes if node not in {*missing, *selection.own_nodes}]
     for rule in rules.values():
-        opened = [node for node in left_out if node == rule.path or node.startswith(f"{rule.path.rstrip('/')}/")]
+        opened = [node for node in left_out if is_within(node, rule.path)]
         if rule.origin is Origin.POLICY and opened:
             yield (
                 f"the policy's {rule.access.value} {rule.path} opens {', '.join(opened)}, of GPUs that were not "
@@ -364,14 +364,10 @@ def _unenforced(
         found.append(unenforced.PROCESS)
     if selection.granted:
         found.append(unenforced.driver(hardware.driver_version))
-        if shares_one_node(hardware) and len(selection.devices) < len(hardware.gpus):
+        if hardware.shares_nodes and len(selection.devices) < len(hardware.gpus):
             found.append(unenforced.SHARED_NODE)
-        if "mps" not in {family.name for family in selection.extras} and _has_mps(hardware):
+        if hardware.paths_of(Extra.MPS) and not selection.includes(Extra.MPS):
             found.append(unenforced.MPS)
         if selection.extras:
             found.append(unenforced.extras(family.name for family in selection.extras))
     return (*found, *unenforced.ALWAYS)
-
-
-def _has_mps(hardware: Hardware) -> bool:
-    return any(family.name == "mps" and family.paths for family in hardware.extras)

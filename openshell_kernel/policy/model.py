@@ -24,12 +24,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from openshell_kernel.policy.effective import MAX_PATHS
+from openshell_kernel.base.enums import StrEnum
+from openshell_kernel.base.hardware import Extra
+from openshell_kernel.policy.effective import MAX_PATHS, Compatibility, GpuRequest, HomeKind
 from openshell_kernel.policy.in_json_schema import AsWritten, matching, not_null, or_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic import ModelWrapValidatorHandler
     from typing_extensions import Self
 
@@ -59,11 +59,6 @@ SERVER_TOKENS = frozenset(
 """With these a notebook could have the server or the hub run code outside of the sandbox: no policy passes them."""
 _RESERVED = frozenset({"JPY_PARENT_PID", "OPENSHELL_SNAPSHOT_FD"})
 
-Compatibility = Literal["best_effort", "hard_requirement"]
-Home = Literal["project", "ephemeral"]
-GpuRequest = Literal["auto", "none", "required"]
-ConflictMode = Literal["keep_unlisted", "reject_unlisted", "promote_all", "reject_all"]
-GpuExtra = Literal["display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"]
 
 MAX_GPUS = 1024
 
@@ -226,13 +221,6 @@ def _check_version(value: object) -> object:
     raise _error(INVALID_VALUE, f"must be the number 1, not {_show(value)}", "write `version: 1`")
 
 
-def _check_compatibility(value: object) -> object:
-    if value in ("best_effort", "hard_requirement"):
-        return value
-    remedy = "a misspelling must not weaken the sandbox, so write one of the two exactly"
-    raise _error(INVALID_VALUE, f"must be best_effort or hard_requirement, not {_show(value)}", remedy)
-
-
 def _check_identity(value: object) -> object:
     if type(value) is int:
         raise _error(INVALID_VALUE, f"must be a string, not the number {_show(value)}", f'put it in quotes: "{value}"')
@@ -303,22 +291,23 @@ def _check_variable_value(value: object) -> object:
     return value
 
 
-def _check_home(value: object) -> object:
-    if value in ("project", "ephemeral"):
-        return value
-    remedy = "project keeps the home for the notebooks of a folder; ephemeral throws it away with the kernel"
-    raise _error(INVALID_VALUE, f"must be project or ephemeral, not {_show(value)}", remedy)
+def _word_of(words: type[StrEnum], remedy: str = "") -> BeforeValidator:
+    """Take a word of a closed set for what it stands for; `remedy` is what to do about any other."""
+    known = [word.value for word in words]
 
-
-def _one_of(*known: str) -> "Callable[[object], object]":
     def check(value: object) -> object:
         if value in known:
-            return value
+            return words(value)
         close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-        remedy = f"did you mean {close[0]}?" if close else "write one of them exactly"
-        raise _error(INVALID_VALUE, f"must be {', '.join(known[:-1])} or {known[-1]}, not {_show(value)}", remedy)
+        meant = f"did you mean {close[0]}?" if close else "write one of them exactly"
+        problem = f"must be {', '.join(known[:-1])} or {known[-1]}, not {_show(value)}"
+        raise _error(INVALID_VALUE, problem, remedy or meant)
 
-    return check
+    return BeforeValidator(check)
+
+
+_HOME_REMEDY = "project keeps the home for the notebooks of a folder; ephemeral throws it away with the kernel"
+_COMPATIBILITY_REMEDY = "a misspelling must not weaken the sandbox, so write one of the two exactly"
 
 
 def _check_device(value: object) -> object:
@@ -402,7 +391,7 @@ class FilesystemPolicy(Block):
 class LandlockPolicy(Block):
     """What to do where Landlock cannot do all that is asked for."""
 
-    compatibility: Annotated[Compatibility, BeforeValidator(_check_compatibility)] = "best_effort"
+    compatibility: Annotated[Compatibility, _word_of(Compatibility, _COMPATIBILITY_REMEDY)] = Compatibility.BEST_EFFORT
 
 
 class ProcessPolicy(Block):
@@ -517,14 +506,12 @@ class GpuPolicy(Block):
     devices beside the GPUs.
     """
 
-    request: Annotated[GpuRequest, BeforeValidator(_one_of("auto", "none", "required"))] = "auto"
+    request: Annotated[GpuRequest, _word_of(GpuRequest)] = GpuRequest.AUTO
     count: Annotated[int, Field(ge=1, le=MAX_GPUS)] | None = None
     devices: Annotated[
         _List[Annotated[str, BeforeValidator(_check_device), AsWritten(_device)]], Field(max_length=MAX_GPUS)
     ] = ()
-    extras: _List[
-        Annotated[GpuExtra, BeforeValidator(_one_of("display", "dri", "imex", "nvswitch", "rdma", "gds", "mps"))]
-    ] = ()
+    extras: _List[Annotated[Extra, _word_of(Extra)]] = ()
 
     @classmethod
     def _limits(cls, data: object) -> list[InitErrorDetails]:
@@ -535,10 +522,19 @@ class GpuPolicy(Block):
             problem = "count and devices contradict each other"
             found.append(_error(INVALID_VALUE, problem, "count lets GPUs be chosen, devices names them: remove one"))
         pointless = [key for key in ("count", "devices", "extras") if data.get(key)]
-        if data.get("request") == "none" and pointless:
+        if data.get("request") == GpuRequest.NONE and pointless:
             problem = f"request: none contradicts {' and '.join(pointless)}"
             found.append(_error(INVALID_VALUE, problem, "remove one of them"))
         return [_at((), error) for error in found]
+
+
+class ConflictMode(StrEnum):
+    """What becomes of conflicts, see `ConflictsPolicy`."""
+
+    KEEP_UNLISTED = "keep_unlisted"
+    REJECT_UNLISTED = "reject_unlisted"
+    PROMOTE_ALL = "promote_all"
+    REJECT_ALL = "reject_all"
 
 
 class ConflictsPolicy(Block):
@@ -549,10 +545,7 @@ class ConflictsPolicy(Block):
     refuses the start for any. The shape is that of OpenShell's issue #1629, the default OpenShell's rule of today.
     """
 
-    mode: Annotated[
-        ConflictMode,
-        BeforeValidator(_one_of("keep_unlisted", "reject_unlisted", "promote_all", "reject_all")),
-    ] = "keep_unlisted"
+    mode: Annotated[ConflictMode, _word_of(ConflictMode)] = ConflictMode.KEEP_UNLISTED
     allow_promotion: Annotated[
         _List[Annotated[str, AfterValidator(_check_glob), matching(f"^/{_NO_PARENT}")]], Field(max_length=MAX_PATHS)
     ] = ("/proc",)
@@ -562,7 +555,7 @@ class JupyterPolicy(Block):
     """This package's extension of the schema: what concerns kernels and not sandboxes in general."""
 
     environment: _Optional[EnvironmentPolicy] = None
-    home: Annotated[Home, BeforeValidator(_check_home)] = "project"
+    home: Annotated[HomeKind, _word_of(HomeKind, _HOME_REMEDY)] = HomeKind.PROJECT
     gpu: _Optional[GpuPolicy] = None
     baseline_conflicts: _Optional[ConflictsPolicy] = None
 
@@ -621,7 +614,7 @@ class Policy(UnenforcedBlock):
     @property
     def compatibility(self) -> Compatibility:
         """What to do where Landlock cannot do all that is asked for; OpenShell's default is `best_effort`."""
-        return "best_effort" if self.landlock is None else self.landlock.compatibility
+        return Compatibility.BEST_EFFORT if self.landlock is None else self.landlock.compatibility
 
     @property
     def environment(self) -> EnvironmentPolicy:
@@ -629,9 +622,9 @@ class Policy(UnenforcedBlock):
         return (self.jupyter and self.jupyter.environment) or EnvironmentPolicy()
 
     @property
-    def home(self) -> Home:
+    def home(self) -> HomeKind:
         """Whether the kernel's private home is kept for its folder or goes away with the kernel."""
-        return "project" if self.jupyter is None else self.jupyter.home
+        return HomeKind.PROJECT if self.jupyter is None else self.jupyter.home
 
     @property
     def gpu(self) -> GpuPolicy:

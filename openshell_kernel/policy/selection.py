@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from openshell_kernel.base.text import printable
+from openshell_kernel.base.hardware import Extra, Family, Gpu, MigDevice, Status
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy.effective import Family, GpuSelection
+from openshell_kernel.policy.effective import GpuRequest, GpuSelection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
+    from openshell_kernel.base.claims import Holder
+    from openshell_kernel.base.hardware import Device, Hardware
     from openshell_kernel.policy.model import GpuPolicy
 
 _NUMBERED = re.compile(r"/dev/nvidia[0-9]+")
-_SHARED = re.compile(r"/dev/(dxg|nvmap|nvhost-.*|nvgpu/.*|host1x-fence)")
 _PCI = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
 _NOTHING = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES holds where no GPU is meant
 _UVM = "/dev/nvidia-uvm"
-_OK = "ok"
-_TIMEOUT = "timeout"
 _SHORTEST_UUID = 5  # "GPU-" and a digit: like CUDA, we take the beginning of a UUID that fits one GPU
 
 
@@ -35,29 +33,32 @@ class _Unit:
     """What can be selected: a GPU, or a MIG device of one that is divided."""
 
     label: str
-    gpu: GpuDevice
-    mig: MigDevice | None
+    gpu: Gpu
+    device: Device
     nodes: tuple[str, ...]
     problem: str
 
     @property
     def uuid(self) -> str | None:
-        return self.gpu.uuid if self.mig is None else self.mig.uuid
+        return self.device.uuid
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        return self.device.capabilities if isinstance(self.device, MigDevice) else ()
 
     @property
     def key(self) -> str:
         """What tells it from the others of the machine, for every kernel alike."""
         whole = self.gpu.pci_address or next(iter(self.nodes), self.label)
-        return self.uuid or (whole if self.mig is None else f"{whole}/{self.mig.index}")
+        return self.uuid or (whole if self.device is self.gpu else f"{whole}/{self.device.index}")
 
     @property
     def load(self) -> tuple[int, int]:
-        device = self.mig or self.gpu
-        return device.busy, device.used
+        return self.device.busy, self.device.used
 
     def __str__(self) -> str:
-        about = (self.mig or self.gpu).name, self.uuid, self.gpu.pci_address
-        kind = "GPU" if self.mig is None else "MIG device"
+        about = self.device.name, self.uuid, self.gpu.pci_address
+        kind = "GPU" if self.device is self.gpu else "MIG device"
         return f"{kind} {self.label} ({', '.join(fact for fact in about if fact)})"
 
 
@@ -81,8 +82,8 @@ def select(
     Raises:
         PolicyError: what is required is not there, or there is no such device; the message names what there is.
     """
-    if request.request == "none":
-        return GpuSelection(request="none", visible="")
+    if request.request is GpuRequest.NONE:
+        return GpuSelection(request=GpuRequest.NONE, visible="")
     choice = _Choice(request=request, hardware=hardware, visible=visible, held=tuple(held), preferred=preferred)
     return choice.selection()
 
@@ -98,12 +99,12 @@ class _Choice:
         preferred: Collection[str],
     ) -> None:
         self._request = request
-        self._required = request.request == "required"
+        self._required = request.request is GpuRequest.REQUIRED
         self._hardware = hardware
         self._held = held
         self._preferred = preferred
         # The GPUs of WSL2 and Jetson have no nodes of their own.
-        self._is_shared = shares_one_node(hardware)
+        self._is_shared = hardware.shares_nodes
         self._units = _units(hardware)
         self._allowed = _allowed(self._units, visible)
         self._visible_to_server = visible
@@ -117,40 +118,44 @@ class _Choice:
     def selection(self) -> GpuSelection:
         if not self._hardware.present:
             if self._required:
-                self._refuse("there is none")
+                raise self._error("there is none")
             self._notice_absence()
             return GpuSelection(request=self._request.request, notices=tuple(self._notices))
-        if self._request.devices:
-            chosen = self._named()
-        elif self._request.count is not None:
-            chosen = self._counted(self._request.count)
-        else:
-            chosen = self._all()
-        nodes = tuple(dict.fromkeys(node for unit in chosen for node in unit.nodes))
+        chosen = self._chosen()
         unmapped = self._everything(chosen)
         granted = bool(chosen) or unmapped
-        if unmapped:
-            nodes = tuple(node for node in self._hardware.nodes if _NUMBERED.fullmatch(node))
-        if nodes and not self._is_shared and _UVM not in self._hardware.nodes:
-            self._notices.append(
-                f"{_UVM} is missing, without which CUDA does not start, and nothing in the sandbox could make it: run "
-                "nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
-            )
+        nodes = self._nodes(chosen, everything=unmapped)
         extras = tuple(self._extras(chosen, everything=unmapped)) if granted else ()
-        if self._hardware.status == _TIMEOUT and not any(self._hardware.detail in said for said in self._notices):
-            self._notices.append(self._hardware.detail)
+        self._notice_timeout()
         return GpuSelection(
             request=self._request.request,
             granted=granted,
             devices=tuple(unit.label for unit in chosen),
             visible=self._visible(chosen, granted=granted),
             nodes=nodes,
-            capabilities=tuple(node for unit in chosen if unit.mig for node in unit.mig.capabilities),
+            capabilities=tuple(node for unit in chosen for node in unit.capabilities),
             extras=extras,
             hold=tuple(unit.key for unit in chosen) if self._is_specific else (),
             held=self._held,
             notices=tuple(self._notices),
         )
+
+    def _chosen(self) -> list[_Unit]:
+        if self._request.devices:
+            return self._named()
+        return self._all() if self._request.count is None else self._counted(self._request.count)
+
+    def _nodes(self, chosen: Sequence[_Unit], *, everything: bool) -> tuple[str, ...]:
+        """Return the device nodes of the GPUs' own."""
+        nodes = tuple(dict.fromkeys(node for unit in chosen for node in unit.nodes))
+        if everything:
+            nodes = tuple(filter(_NUMBERED.fullmatch, self._hardware.nodes))
+        if nodes and not self._is_shared and _UVM not in self._hardware.nodes:
+            self._notices.append(
+                f"{_UVM} is missing, without which CUDA does not start, and nothing in the sandbox could make it: run "
+                "nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
+            )
+        return nodes
 
     @property
     def _is_specific(self) -> bool:
@@ -162,20 +167,20 @@ class _Choice:
             found = _resolve(name, self._units)
             if not found:
                 # A machine whose driver tells of all its GPUs has no such device: that is a mistake in the policy.
-                if self._required or (self._units and self._hardware.status == _OK):
-                    self._refuse(f"there is no GPU {name!r}")
+                if self._required or (self._units and self._hardware.status is Status.OK):
+                    raise self._error(f"there is no GPU {name!r}")
                 self._notices.append(f"GPU {name!r}, which the policy names, is not there: {self._hardware.detail}")
             for unit in found:
                 problem = self._problem(unit)
                 if not problem:
                     chosen[unit.label] = unit
                 elif self._required:
-                    self._refuse(f"{unit}: {problem}")
+                    raise self._error(f"{unit}: {problem}")
                 else:
                     self._notices.append(f"{unit} is left out: {problem}")
         for unit in chosen.values():
             self._notices += [
-                f"{unit} is also held by {describe(holder)}" for holder in self._held if unit.key in holder.uuids
+                f"{unit} is also held by {holder.describe()}" for holder in self._held if unit.key in holder.uuids
             ]
         return list(chosen.values())
 
@@ -187,14 +192,14 @@ class _Choice:
         chosen = order[:count]
         if len(chosen) < count:
             held = "".join(
-                f"; {', '.join(names)} {'is' if len(names) == 1 else 'are'} held by {describe(holder)}"
+                f"; {', '.join(names)} {'is' if len(names) == 1 else 'are'} held by {holder.describe()}"
                 for holder in self._held
                 if (names := [f"GPU {unit.label}" for unit in usable if unit.key in holder.uuids])
             )
             left_out = "".join(f"; {notice}" for notice in self._notices)
             asked = f"the policy asks for {count}, and {len(chosen)} of {len(usable)} usable are free{held}{left_out}"
             if self._required:
-                self._refuse(asked)
+                raise self._error(asked)
             self._notices = [f"not all GPUs are given that were asked for: {asked}"]
         return [unit for unit in self._units if unit in chosen]
 
@@ -204,15 +209,15 @@ class _Choice:
     def _all(self) -> list[_Unit]:
         usable = self._usable()
         if self._required:
-            if self._hardware.status != _OK and not self._is_shared:
-                self._refuse(f"not all answer ({self._hardware.detail})" if self._units else "there is none")
+            if self._hardware.status is not Status.OK and not self._is_shared:
+                raise self._error(f"not all answer ({self._hardware.detail})" if self._units else "there is none")
             for unit in self._units:
                 if unit in self._allowed and unit.problem:
-                    self._refuse(f"{unit}: {unit.problem}")
+                    raise self._error(f"{unit}: {unit.problem}")
             if self._units and not usable:
-                self._refuse("the server's CUDA_VISIBLE_DEVICES leaves none")
+                raise self._error("the server's CUDA_VISIBLE_DEVICES leaves none")
             if not self._units and not self._is_shared:
-                self._refuse("there is none")
+                raise self._error("there is none")
         return usable
 
     def _usable(self) -> list[_Unit]:
@@ -253,64 +258,64 @@ class _Choice:
         return ",".join(uuids) if chosen and len(uuids) == len(chosen) else None
 
     def _extras(self, chosen: Sequence[_Unit], *, everything: bool) -> Iterable[Family]:
-        there = {family.name: family.paths for family in self._hardware.extras}
-        addresses = {unit.gpu.pci_address for unit in chosen}
-        there["dri"] = tuple(
-            render.node for render in self._hardware.render_nodes if everything or render.pci_address in addresses
-        )
         for name in dict.fromkeys(self._request.extras):
-            if there.get(name):
-                yield Family(name=name, paths=there[name])
+            paths = self._render_nodes(chosen, everything) if name is Extra.DRI else self._hardware.paths_of(name)
+            if paths:
+                yield Family(name=name, paths=paths)
             else:
                 self._notices.append(f"the policy asks for the GPU extra {name}, and this machine has nothing of it")
+
+    def _render_nodes(self, chosen: Sequence[_Unit], everything: bool) -> tuple[str, ...]:
+        addresses = {unit.gpu.pci_address for unit in chosen}
+        found = self._hardware.render_nodes
+        return tuple(render.node for render in found if everything or render.pci_address in addresses)
 
     def _notice_absence(self) -> None:
         if self._is_specific or self._request.extras:
             self._notices.append(f"the policy asks for GPUs, and there is none: {self._hardware.detail}")
 
-    def _refuse(self, why: str) -> NoReturn:
+    def _notice_timeout(self) -> None:
+        detail = self._hardware.detail
+        if self._hardware.status is Status.TIMEOUT and not any(detail in said for said in self._notices):
+            self._notices.append(detail)
+
+    def _error(self, why: str) -> PolicyError:
         if not self._units:
             there = f"this machine has no usable GPU: {self._hardware.detail}"
         else:
             there = f"this machine has {', '.join(map(str, self._units))}"
-        raise PolicyError(
+        return PolicyError(
             f"jupyter.gpu: the GPUs that the policy asks for cannot be given: {why}; {there}. Change the request, wait "
             "for a GPU that is held, or set request: auto to start without"
         )
 
 
-def describe(holder: Holder) -> str:
-    """Return a holder in words, which are partly its own."""
-    return printable(f"{holder.name} ({holder.place}, since {holder.since})")
-
-
-def shares_one_node(hardware: Hardware) -> bool:
-    """Return whether all GPUs are reached through the same nodes, so that selecting some is no boundary."""
-    return any(_SHARED.fullmatch(node) for node in hardware.nodes)
-
-
 def _units(hardware: Hardware) -> list[_Unit]:
-    shared = shares_one_node(hardware)
     units: list[_Unit] = []
-    for gpu in hardware.gpus:
-        node = f"/dev/nvidia{gpu.minor}"
-        nodes = (node,) if gpu.minor is not None and node in hardware.nodes else ()
-        problem = f"NVML says {gpu.fault!r}" if gpu.fault else ""
-        if any(unit.gpu is not gpu and nodes and unit.nodes == nodes for unit in units):
-            problem = f"NVML names {node} as the node of two GPUs"
-        if not problem and not nodes and not shared and gpu.minor is not None:
-            problem = f"its node {node} is missing: start the container with this GPU, or run nvidia-modprobe"
-        if not gpu.mig:
-            units.append(_Unit(label=str(gpu.index), gpu=gpu, mig=None, nodes=nodes, problem=problem))
-        elif not gpu.mig_devices:
-            missing = problem or "it is in MIG mode and has no MIG device: make one with nvidia-smi mig -cgi"
-            units.append(_Unit(label=str(gpu.index), gpu=gpu, mig=None, nodes=nodes, problem=missing))
-        for device in gpu.mig_devices:
-            missing = problem
-            if not missing and not device.capabilities:
-                missing = "its nodes in /dev/nvidia-caps are missing: run nvidia-modprobe"
-            units.append(_Unit(label=f"{gpu.index}:{device.index}", gpu=gpu, mig=device, nodes=nodes, problem=missing))
+    for label, gpu, device in hardware.units:
+        nodes = (gpu.node,) if gpu.node and gpu.node in hardware.nodes else ()
+        twice = any(unit.gpu is not gpu and nodes and unit.nodes == nodes for unit in units)
+        problem = f"NVML names {gpu.node} as the node of two GPUs" if twice else _trouble(gpu, hardware)
+        problem = problem or _trouble_of_mig(device)
+        units.append(_Unit(label=label, gpu=gpu, device=device, nodes=nodes, problem=problem))
     return units
+
+
+def _trouble(gpu: Gpu, hardware: Hardware) -> str:
+    """Return why a GPU cannot be used, with all of its MIG devices."""
+    if gpu.fault:
+        return f"NVML says {gpu.fault!r}"
+    if gpu.node and gpu.node not in hardware.nodes and not hardware.shares_nodes:
+        return f"its node {gpu.node} is missing: start the container with this GPU, or run nvidia-modprobe"
+    return ""
+
+
+def _trouble_of_mig(device: Device) -> str:
+    if isinstance(device, Gpu) and device.mig:
+        return "it is in MIG mode and has no MIG device: make one with nvidia-smi mig -cgi"
+    if isinstance(device, MigDevice) and not device.capabilities:
+        return "its nodes in /dev/nvidia-caps are missing: run nvidia-modprobe"
+    return ""
 
 
 def _allowed(units: list[_Unit], visible: str | None) -> list[_Unit]:

@@ -18,6 +18,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_core.application import JupyterApp
 
 from openshell_kernel.errors import LaunchError, OpenShellError
+from openshell_kernel.policy.effective import GpuRequest, HomeKind
 from openshell_kernel.server.kernelspecs import PROVISIONER
 from openshell_kernel.server.provisioner import OpenShellProvisioner
 
@@ -106,7 +107,11 @@ def _result(manager: KernelManager) -> Result:
 def _gpus(effective: EffectivePolicy) -> str:
     hardware, selection = effective.hardware, effective.selection
     if not selection.granted:
-        return "none: the policy says request: none" if selection.request == "none" else f"none: {hardware.detail}"
+        return (
+            "none: the policy says request: none"
+            if selection.request is GpuRequest.NONE
+            else f"none: {hardware.detail}"
+        )
     return f"{', '.join(selection.devices) or 'all'} of {len(hardware.gpus)}: {hardware.detail}"
 
 
@@ -115,7 +120,7 @@ def _configuration(policy: str | None) -> Config:
     application = JupyterApp(config_file_name="jupyter_server_config")
     application.load_config_file()
     config = copy.deepcopy(application.config)
-    config.OpenShellProvisioner.home = "ephemeral"
+    config.OpenShellProvisioner.home = HomeKind.EPHEMERAL.value
     if policy is not None:
         config.OpenShellProvisioner.policy = policy
     return config

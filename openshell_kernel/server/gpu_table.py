@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.gpu import discovery
-from openshell_kernel.policy.selection import describe
-from openshell_kernel.server.claims import Registry
-from openshell_kernel.server.planning.gpus import hardware
+from openshell_kernel.gpu.claims import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openshell_kernel.policy.effective import GpuDevice, Hardware, Holder, MigDevice
+    from openshell_kernel.base.claims import Holder
+    from openshell_kernel.base.hardware import Hardware
 
 _MEBIBYTE = 1 << 20
 _PATIENCE = 45.0  # seconds: there is no next start that could have the answer of a slow driver
@@ -46,17 +45,13 @@ class Table:
         return "\n".join([f"{found.detail}{versions}", *self._lines()])
 
     def _lines(self) -> Iterator[str]:
-        for gpu in self.hardware.gpus:
-            devices: list[tuple[str, GpuDevice | MigDevice]] = [
-                (f"{gpu.index}:{device.index}", device) for device in gpu.mig_devices
-            ]
-            for label, device in devices or [(str(gpu.index), gpu)]:
-                memory = f"{device.memory // _MEBIBYTE}" if device.memory is not None else "?"
-                load = f"{device.used // _MEBIBYTE} of {memory} MiB used, {device.busy} % busy"
-                holders = [describe(holder) for holder in self.holders if device.uuid in holder.uuids]
-                state = f"held by {' and '.join(holders)}" if holders else "free"
-                yield f"{label:<5} {device.name or 'unnamed'}, {load}, {device.uuid or 'no UUID'}"
-                yield f"      {f'out of order: {gpu.fault}' if gpu.fault else state}"
+        for label, gpu, device in self.hardware.units:
+            memory = f"{device.memory // _MEBIBYTE}" if device.memory is not None else "?"
+            load = f"{device.used // _MEBIBYTE} of {memory} MiB used, {device.busy} % busy"
+            holders = [holder.describe() for holder in self.holders if device.uuid in holder.uuids]
+            state = f"held by {' and '.join(holders)}" if holders else "free"
+            yield f"{label:<5} {device.name or 'unnamed'}, {load}, {device.uuid or 'no UUID'}"
+            yield f"      {f'out of order: {gpu.fault}' if gpu.fault else state}"
 
 
 def look(claims: str | None) -> Table:
@@ -66,9 +61,8 @@ def look(claims: str | None) -> Table:
         ConfigurationError: there is no place for claims.
     """
     pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
-    looking = discovery.discover(timeout=_PATIENCE, mps_pipes=pipes, fresh=True, tell=_tell)
-    inventory = asyncio.run(looking)
-    return Table(hardware=hardware(inventory), holders=Registry(claims).holders())
+    hardware = asyncio.run(discovery.discover(timeout=_PATIENCE, mps_pipes=pipes, fresh=True, tell=_tell))
+    return Table(hardware=hardware, holders=Registry(claims).holders())
 
 
 def _tell(text: str) -> None:

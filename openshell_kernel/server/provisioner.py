@@ -22,17 +22,16 @@ from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
 from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
-from openshell_kernel.policy.effective import Origin
+from openshell_kernel.policy.effective import HomeKind, Origin
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.dirs.private_dir import PrivateDir, remove_abandoned
 from openshell_kernel.server.jupyter_compat import forget_failed_start, root_folder
-from openshell_kernel.server.planning import gpus
 from openshell_kernel.server.planning.command import LAUNCHER
 from openshell_kernel.server.planning.loading import load_policy, trusted_environment
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.planning.request import Connection, KernelRequest
-from openshell_kernel.server.process import arguments, keys, log_lines
+from openshell_kernel.server.process import arguments, janitor, keys, log_lines
 from openshell_kernel.server.process.ending import holding, of_child
 from openshell_kernel.server.process.launcher_pipes import LauncherPipes
 from openshell_kernel.server.process.logs import server_logs
@@ -47,9 +46,8 @@ if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import KernelManager
 
+    from openshell_kernel.gpu.claims import Claim
     from openshell_kernel.policy.effective import EffectivePolicy
-    from openshell_kernel.policy.model import Home
-    from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.planning.loading import LoadedPolicy
     from openshell_kernel.server.planning.pipeline import Planned
     from openshell_kernel.server.process.ending import Ending
@@ -117,7 +115,7 @@ class OpenShellProvisioner(LocalProvisioner):
         "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
     ).tag(config=True)
     home = Enum(
-        ["project", "ephemeral"],
+        [kind.value for kind in HomeKind],
         None,
         allow_none=True,
         help="Which home every kernel gets, whatever its policy's jupyter.home says: project keeps one for the "
@@ -277,7 +275,7 @@ class OpenShellProvisioner(LocalProvisioner):
             discovery_timeout=self.discovery_timeout,
             required_discovery_timeout=self.required_discovery_timeout,
             environment=checked("environment", EnvironmentPolicy, self.environment),
-            home=cast("Home | None", self.home),
+            home=HomeKind(self.home) if self.home else None,
             baseline_conflicts=checked("baseline_conflicts", ConflictsPolicy, self.baseline_conflicts)
             if self.baseline_conflicts
             else None,
@@ -372,11 +370,12 @@ class OpenShellProvisioner(LocalProvisioner):
                 self._give_back(self._claim)
                 self._claim = planned.claim
             claim = self._claim
+            entrusting: asyncio.Future[None] | None = None
             if claim is not None and self._ending is not None:
-                self._ending.nodes = gpus.nodes(planned.effective.selection)
+                self._ending.nodes = planned.effective.selection.own_nodes
                 claim.keep_until(self._ending)
-            # Beside the launcher's work, which takes longer.
-            entrusting = None if claim is None else run_in_thread(claim.entrust, trusted)
+                # Beside the launcher's work, which takes longer.
+                entrusting = run_in_thread(janitor.entrust, claim, self._ending, trusted)
             self._log_decisions(planned.effective)
             self._confinement = await self._carry_out(planned, channel)
             self._log_outcome(planned.effective, self._confinement)

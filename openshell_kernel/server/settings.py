@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy, GpuPolicy, Home
+from openshell_kernel.policy.model import Block, ConflictsPolicy, EnvironmentPolicy, GpuPolicy
+
+if TYPE_CHECKING:
+    from openshell_kernel.policy.effective import HomeKind
 
 GPUS_VARIABLE = "OPENSHELL_SANDBOX_GPUS"
 """Names, in the environment of the server, what its kernels ask of GPUs; JSON. How a hub decides for each user."""
@@ -30,7 +33,7 @@ class Settings:
     discovery_timeout: float = 5.0
     required_discovery_timeout: float = 45.0
     environment: EnvironmentPolicy = field(default_factory=EnvironmentPolicy)
-    home: Home | None = None
+    home: HomeKind | None = None
     baseline_conflicts: ConflictsPolicy | None = None
     gpus: GpuPolicy | None = None
     gpu_claims: str | None = None

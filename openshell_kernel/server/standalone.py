@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, cast
 from openshell_kernel.base.text import printable_lines
 from openshell_kernel.errors import ConfigurationError, OpenShellError
 from openshell_kernel.server import gateway
-from openshell_kernel.server.claims import janitor_command
 from openshell_kernel.server.dirs.private_dir import PrivateDir
-from openshell_kernel.server.planning import gpus, interpreter
+from openshell_kernel.server.planning import interpreter
 from openshell_kernel.server.planning.command import LAUNCHER
 from openshell_kernel.server.planning.loading import load_policy, trusted_environment
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.planning.request import Connection, KernelRequest
+from openshell_kernel.server.process import janitor
 from openshell_kernel.server.process.ending import Ending
 from openshell_kernel.server.process.handover import become_launcher, check_launch
 from openshell_kernel.server.process.logs import client_logs
@@ -101,7 +101,7 @@ def _start(argv: list[str]) -> NoReturn:
             planned.claim.release()
         raise
     if planned.claim is not None:
-        ending.nodes = gpus.nodes(planned.effective.selection)
+        ending.nodes = planned.effective.selection.own_nodes
         _leave_janitor(ending, planned.claim.path, trusted, keep=planned.claim.descriptor())
     for notice in planned.effective.notices:
         _tell(notice)
@@ -231,7 +231,7 @@ def _leave_janitor(ending: Ending, path: str, environment: dict[str, str], *, ke
 
     Until then it keeps a descriptor open, and with it a lock.
     """
-    _leave(janitor_command(ending, path), environment, keep=(cast("int", ending.kernel), ending.keeper, keep))
+    _leave(janitor.command(ending, path), environment, keep=(cast("int", ending.kernel), ending.keeper, keep))
 
 
 def _leave(

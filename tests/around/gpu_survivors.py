@@ -14,8 +14,8 @@ from pathlib import Path
 
 from support import kernels
 
+from openshell_kernel.gpu.claims import Registry
 from openshell_kernel.sandbox import keeper
-from openshell_kernel.server.claims import Registry
 
 # A plain child with the GPU open, as a notebook starts one, and one that has left the kernel in every way.
 HOLD = """

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import dataclasses
 import json
 import os
 import subprocess
@@ -50,7 +51,7 @@ def main():
     notebooks, smi, *policies = sys.argv[1:]
     code = ATTEMPT.format(smi=smi)
     told = {
-        "discovered": asyncio.run(discovery.discover()).answer.to_json(),
+        "discovered": dataclasses.asdict(asyncio.run(discovery.discover())),
         "outside": outside(code),
         "recorder": recorder(),
         **{Path(policy).stem: inside(code, notebooks, policy) for policy in policies},

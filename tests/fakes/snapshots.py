@@ -5,17 +5,17 @@ import json
 import os
 from typing import Any
 
+from openshell_kernel.base.hardware import Gpu, Hardware, Status
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_WRITE_RIGHTS,
     READ_RIGHTS,
     WRITE_RIGHTS,
     Access,
+    Compatibility,
     Conflict,
     EffectivePolicy,
-    GpuDevice,
     GpuSelection,
-    Hardware,
     Origin,
     Promotion,
     Rule,
@@ -43,9 +43,9 @@ def rule(
 def effective(*rules: Rule, **changes: Any) -> EffectivePolicy:
     values: dict[str, Any] = {
         "source": "/home/ada/.config/openshell/policy.yaml",
-        "compatibility": "hard_requirement",
+        "compatibility": Compatibility.HARD_REQUIREMENT,
         "rules": rules,
-        "hardware": Hardware(status="no_library", detail="no NVIDIA driver library was found"),
+        "hardware": Hardware(status=Status.NO_LIBRARY, detail="no NVIDIA driver library was found"),
         "declared": {"version": 1, "filesystem_policy": {"include_workdir": True}},
     }
     return EffectivePolicy(**{**values, **changes})
@@ -115,13 +115,13 @@ def rich_policy() -> EffectivePolicy:
             Unenforced(what="process", why="The kernel runs as the user who started it."),
         ),
         hardware=Hardware(
-            status="ok",
+            status=Status.OK,
             detail="2 GPUs",
             present=True,
             driver_version="580.65.06",
             cuda_version="13.0",
             gpus=tuple(
-                GpuDevice(
+                Gpu(
                     index=i,
                     minor=i,
                     uuid=f"GPU-0000000{i}",

@@ -21,7 +21,7 @@ def devices():
 def look():
     if sys.argv[1:] == ["unrestrained"]:
         return subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True).stdout.strip()
-    return asyncio.run(discovery.discover()).answer.status.value
+    return asyncio.run(discovery.discover()).status.value
 
 
 before = devices()

@@ -1,31 +1,31 @@
 """Each discoverer finds its family on a copy of a machine's tree, by exact names, and nothing else."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from openshell_kernel.gpu.discover import (
-    display,
-    dri,
-    gds,
-    imex,
-    jetson,
-    mig,
-    mps,
-    native,
-    nvswitch,
-    rdma,
-    survey,
-    topology,
-    wsl2,
-)
-from openshell_kernel.gpu.inventory import Capability, RenderNode, Surroundings
+from openshell_kernel.base.hardware import Extra, Gpu, Hardware, MigDevice, RenderNode, Status
+from openshell_kernel.gpu.discover import by_name, display, dri, jetson, mig, mps, native, survey, topology
 from openshell_kernel.gpu.tree import Tree
 
 TREES = Path(__file__).with_name("trees")
 CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl")
 MACHINES = ("workstation", "a100-mig", "dgx", "wsl2", "jetson", "bare", "odd")
+
+ANSWER = Hardware(status=Status.OK, detail="")
+
+
+def named(family):
+    """Return a discoverer of the nodes that these names tell."""
+
+    def nodes(tree):
+        return by_name.nodes(tree, family)
+
+    nodes.__module__ = family[0].pattern
+    return nodes
+
 
 FOUND = {
     native.nodes: {
@@ -34,7 +34,7 @@ FOUND = {
         "dgx": (*(f"/dev/nvidia{minor}" for minor in range(8)), *CONTROL),
         "odd": ("/dev/nvidia2", "/dev/nvidia7", "/dev/nvidia10", "/dev/nvidiactl"),
     },
-    wsl2.nodes: {"wsl2": ("/dev/dxg",)},
+    named(by_name.WSL2): {"wsl2": ("/dev/dxg",)},
     jetson.nodes: {
         "jetson": (
             "/dev/host1x-fence",
@@ -48,17 +48,17 @@ FOUND = {
             "/dev/nvgpu/igpu0/ctrl",
         )
     },
-    imex.nodes: {
+    named(by_name.EXTRAS[Extra.IMEX]): {
         "dgx": ("/dev/nvidia-caps-imex-channels/channel0", "/dev/nvidia-caps-imex-channels/channel1"),
     },
-    nvswitch.nodes: {
+    named(by_name.EXTRAS[Extra.NVSWITCH]): {
         "dgx": (
             "/dev/nvidia-nvlink",
             *(f"/dev/nvidia-nvswitch{number}" for number in range(4)),
             "/dev/nvidia-nvswitchctl",
         ),
     },
-    rdma.nodes: {
+    named(by_name.EXTRAS[Extra.RDMA]): {
         "dgx": (
             "/dev/infiniband/rdma_cm",
             "/dev/infiniband/uverbs0",
@@ -67,7 +67,9 @@ FOUND = {
             "/dev/gdrdrv",
         ),
     },
-    gds.nodes: {"dgx": ("/dev/nvidia-fs0", "/dev/nvidia-fs1", "/dev/nvidia-fs2", "/dev/nvidia-fs10")},
+    named(by_name.EXTRAS[Extra.GDS]): {
+        "dgx": ("/dev/nvidia-fs0", "/dev/nvidia-fs1", "/dev/nvidia-fs2", "/dev/nvidia-fs10")
+    },
     display.paths: {"workstation": ("/tmp/.X11-unix", "/etc/X11")},
     mps.folder: {"dgx": ("/tmp/nvidia-mps",)},
     dri.render_nodes: {
@@ -80,15 +82,15 @@ FOUND = {
             for number in range(8)
         ),
     },
-    mig.capabilities: {
+    lambda tree: mig.capabilities(tree).items(): {
         "a100-mig": (
-            Capability(gpu=0, gpu_instance=1, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap12"),
-            Capability(gpu=0, gpu_instance=1, compute_instance=0, node="/dev/nvidia-caps/nvidia-cap13"),
-            Capability(gpu=0, gpu_instance=1, compute_instance=1, node="/dev/nvidia-caps/nvidia-cap14"),
-            Capability(gpu=0, gpu_instance=2, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap21"),
-            Capability(gpu=0, gpu_instance=2, compute_instance=0, node="/dev/nvidia-caps/nvidia-cap22"),
+            ((0, 1, None), "/dev/nvidia-caps/nvidia-cap12"),
+            ((0, 1, 0), "/dev/nvidia-caps/nvidia-cap13"),
+            ((0, 1, 1), "/dev/nvidia-caps/nvidia-cap14"),
+            ((0, 2, None), "/dev/nvidia-caps/nvidia-cap21"),
+            ((0, 2, 0), "/dev/nvidia-caps/nvidia-cap22"),
         ),
-        "odd": (Capability(gpu=0, gpu_instance=1, compute_instance=None, node="/dev/nvidia-caps/nvidia-cap5"),),
+        "odd": (((0, 1, None), "/dev/nvidia-caps/nvidia-cap5"),),
     },
     topology.folders: {
         "workstation": ("/sys/devices/pci0000:00",),
@@ -115,17 +117,39 @@ def test_nodes_come_in_natural_order():
 
 
 def test_all_families_are_surveyed():
-    found = survey(Tree(TREES / "dgx"))
-    assert {name for name, paths in found.extras if paths} == {"imex", "nvswitch", "rdma", "gds", "mps"}
+    found = survey(ANSWER, Tree(TREES / "dgx"))
+    assert {family.name for family in found.extras if family.paths} == {"imex", "nvswitch", "rdma", "gds", "mps"}
     assert len(found.render_nodes) == 8
-    assert survey(Tree(TREES / "bare")) == Surroundings(
-        extras=tuple((name, ()) for name in ("display", "imex", "nvswitch", "rdma", "gds", "mps"))
+    assert found.present
+    bare = survey(ANSWER, Tree(TREES / "bare"))
+    assert [family.name for family in bare.extras] == ["display", "imex", "nvswitch", "rdma", "gds", "mps"]
+    assert replace(bare, extras=()) == ANSWER
+    assert not any(family.paths for family in bare.extras)
+
+
+def test_a_mig_device_is_told_with_the_two_nodes_that_open_it_or_with_none():
+    instances = ((1, 0), (1, 1), (2, 0), (1, 7), (3, 0), (1, None))
+    devices = tuple(
+        MigDevice(index=index, gpu_instance=gpu_instance, compute_instance=compute_instance)
+        for index, (gpu_instance, compute_instance) in enumerate(instances)
     )
+    gpus = (Gpu(index=0, minor=0, mig=True, mig_devices=devices), Gpu(index=1, minor=1, mig=True, mig_devices=devices))
+    first, second = survey(replace(ANSWER, gpus=gpus), Tree(TREES / "a100-mig")).gpus
+    node = "/dev/nvidia-caps/nvidia-cap"
+    assert [device.capabilities for device in first.mig_devices] == [
+        (f"{node}12", f"{node}13"),
+        (f"{node}12", f"{node}14"),
+        (f"{node}21", f"{node}22"),
+        (),
+        (),
+        (),
+    ]
+    assert not any(device.capabilities for device in second.mig_devices)
 
 
 @pytest.mark.parametrize("tree", ["missing", "bare/dev/null"], ids=["no tree at all", "a file instead of a folder"])
 def test_where_there_is_no_tree_nothing_is_found(tree):
-    assert survey(Tree(TREES / tree)).nodes == ()
+    assert survey(ANSWER, Tree(TREES / tree)).nodes == ()
 
 
 @pytest.mark.parametrize("name", ["nvidia٣", "nvidia1\n", "nvidia0\udcff"])

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from support import gpu_results, kernels
 
+from openshell_kernel.base.hardware import Status
 from openshell_kernel.gpu import discovery
-from openshell_kernel.gpu.inventory import Status
 from openshell_kernel.sandbox import landlock
 
 pytestmark = pytest.mark.kernel
@@ -87,7 +87,7 @@ def lacking(reason):
 @pytest.fixture(scope="session")
 def gpus():
     """The GPUs of this machine that answer."""
-    answer = asyncio.run(discovery.discover()).answer
+    answer = asyncio.run(discovery.discover())
     if answer.status is not Status.OK or not answer.gpus:
         lacking(f"this machine has no usable NVIDIA GPU: {answer.detail}")
     return answer

@@ -1,4 +1,4 @@
-"""Discovery gives an inventory whatever the driver does; the real pynvml talks to a driver library made for tests."""
+"""Discovery gives an answer whatever the driver does; the real pynvml talks to a driver library made for tests."""
 
 import asyncio
 import json
@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 
 import psutil
 import pytest
 from fakes import nvml as fake
 from support import kernels
 
+from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
 from openshell_kernel.gpu import discovery
-from openshell_kernel.gpu.inventory import Answer, Gpu, MigDevice, Status
 
 TWO_GPUS = (fake.gpu(3, pci="00000000:65:00.0"), fake.gpu(0, name="NVIDIA L4", memory=24 << 30, pci="00010000:0A:00.1"))
 FIRST = Gpu(
@@ -39,24 +39,12 @@ INIT = "nvmlInitWithFlags"
 LONG = 60.0
 
 
-@dataclass
-class Found:
-    """What was discovered: NVML's answer and the device nodes."""
-
-    answer: Answer
-    nodes: tuple[str, ...]
-
-    def __getattr__(self, name):
-        return getattr(self.answer, name)
-
-
 def discover(library, root, *directives, **arguments):
     """Ask a library that follows these directives, past any answer of another test."""
     if directives:
         fake.configure(library, *directives)
     arguments = {"timeout": LONG, "cache": discovery.Cache(life=LONG), **arguments}
-    found = asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
-    return Found(found.answer, found.surroundings.nodes)
+    return asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
 
 
 @pytest.fixture
@@ -69,9 +57,8 @@ def left_behind():
 def test_gpus_are_told_with_versions_and_nodes(library, root):
     found = discover(library, root, "driver 570.86.15", "cuda 12080", *TWO_GPUS)
     assert found.nodes == NODES
-    assert found.answer == Answer(
-        status=Status.OK, detail="2 GPUs", driver_version="570.86.15", cuda_version="12.8", gpus=(FIRST, SECOND)
-    )
+    assert (found.status, found.detail, found.present) == (Status.OK, "2 GPUs", True)
+    assert (found.driver_version, found.cuda_version, found.gpus) == ("570.86.15", "12.8", (FIRST, SECOND))
 
 
 def test_without_a_library_the_nodes_still_count(tmp_path, root):
@@ -191,7 +178,7 @@ def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
             )
         )
         await asyncio.sleep(0)
-        return asking.done(), (await asking).answer
+        return asking.done(), await asking
 
     done, found = asyncio.run(both())
     assert (done, found.status) == (False, Status.TIMEOUT)
@@ -324,11 +311,11 @@ def test_a_driver_that_hung_is_asked_again_when_its_process_is_gone(library, roo
 def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
     """Asking can load the driver, which makes nodes: the answer tells them and the next caller asks again."""
     node, cache = root / "dev/nvidia9", discovery.Cache()
-    answer = json.dumps(Answer(status=Status.OK, detail="").to_json())
+    answer = json.dumps(asdict(Hardware(status=Status.OK, detail="")))
     code = f"print({answer!r}); open({str(node)!r}, 'a'); open({str(root / 'asked')!r}, 'a').write('x')"
     command = (sys.executable, "-I", "-c", code)
     found = [discover(library, root, cache=cache, command=command) for _ in range(3)]
-    assert all("/dev/nvidia9" in inventory.nodes for inventory in found)
+    assert all("/dev/nvidia9" in each.nodes for each in found)
     assert (root / "asked").read_text() == "xx"
 
 
@@ -346,7 +333,7 @@ def test_all_who_ask_at_once_in_any_loop_share_one_child(library, root):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [inventory.answer.gpus for inventory in found] == [(FIRST, SECOND)] * 9
+    assert [each.gpus for each in found] == [(FIRST, SECOND)] * 9
     assert fake.calls(library, INIT) == 1
 
 
@@ -363,7 +350,7 @@ def test_who_stops_waiting_does_not_stop_the_others(library, root):
 
     cancelled, found = asyncio.run(one_gives_up())
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert found.answer.gpus == (FIRST, SECOND)
+    assert found.gpus == (FIRST, SECOND)
 
 
 MIG_GPU = (

@@ -7,29 +7,24 @@ import sys
 import pytest
 from fakes import snapshots
 
+from openshell_kernel.base.claims import Holder
+from openshell_kernel.base.hardware import Extra, Family, Gpu, Hardware, MigDevice, Status
 from openshell_kernel.kernel import gpu_check, gpus
 from openshell_kernel.kernel.snapshot import parse
 from openshell_kernel.kernel.views import as_html, as_text
-from openshell_kernel.policy.effective import (
-    Family,
-    GpuDevice,
-    GpuSelection,
-    Hardware,
-    Holder,
-    MigDevice,
-)
+from openshell_kernel.policy.effective import GpuRequest, GpuSelection
 
 ALICE = Holder(uuids=("GPU-2",), user="alice\x1b[2J", pid=42, since="2026-11-24T10:00:00+00:00")
 HARDWARE = Hardware(
-    status="ok",
+    status=Status.OK,
     detail="",
     present=True,
     driver_version="580.65.06",
     gpus=(
-        GpuDevice(index=0, minor=3, uuid="GPU-0", name="H100", memory=80 << 30),
-        GpuDevice(index=1, minor=2, uuid="GPU-1", name="H100", fault="GPU is lost"),
-        GpuDevice(index=2, minor=1, uuid="GPU-2", name="H100"),
-        GpuDevice(
+        Gpu(index=0, minor=3, uuid="GPU-0", name="H100", memory=80 << 30),
+        Gpu(index=1, minor=2, uuid="GPU-1", name="H100", fault="GPU is lost"),
+        Gpu(index=2, minor=1, uuid="GPU-2", name="H100"),
+        Gpu(
             index=3,
             minor=0,
             uuid="GPU-3",
@@ -47,7 +42,7 @@ SELECTION = GpuSelection(
     nodes=("/dev/nvidia3",),
     hold=("GPU-0",),
     held=(ALICE,),
-    extras=(Family(name="dri", paths=("/dev/dri/renderD128",)),),
+    extras=(Family(name=Extra.DRI, paths=("/dev/dri/renderD128",)),),
     notices=("GPU 1 is left out",),
 )
 
@@ -82,7 +77,7 @@ def test_where_nodes_cannot_be_told_apart_all_are_given():
     [
         (SELECTION, "1 of 4 GPUs given, driver 580.65.06"),
         (GpuSelection(granted=True, devices=("0", "1", "2", "3:0")), "4 GPUs, driver"),
-        (GpuSelection(request="none"), "0 of 4 GPUs given, as the policy says request: none"),
+        (GpuSelection(request=GpuRequest.NONE), "0 of 4 GPUs given, as the policy says request: none"),
     ],
 )
 def test_the_summary_says_how_many_were_given(selection, words):

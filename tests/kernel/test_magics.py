@@ -14,10 +14,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from ruamel.yaml import YAML
 
+from openshell_kernel.base.hardware import Hardware, Status
 from openshell_kernel.kernel import magics, memfd, permissions
 from openshell_kernel.kernel.completion import complete
 from openshell_kernel.policy import baseline, loading
-from openshell_kernel.policy.effective import Access, Environment, Hardware, Home
+from openshell_kernel.policy.effective import Access, Compatibility, Environment, Home, HomeKind
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.explain import why
 
@@ -129,7 +130,7 @@ def test_the_printed_policy_gives_the_same_sandbox_again(start, tmp_path, writte
 
 def enriched(path):
     """The effective policy of a file on a machine with a GPU."""
-    hardware = Hardware(status="ok", detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl"))
+    hardware = Hardware(status=Status.OK, detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl"))
     runtime = Runtime(needs=baseline.SYSTEM, workdir="/home/ada/projects/vision")
     return enrich(loading.load(path), hardware, runtime, source=str(path), exists=lambda _: True)
 
@@ -140,7 +141,7 @@ def granted(policy):
 
 def test_env_lists_names_and_show_tells_how_many_were_withheld(start):
     environment = Environment(passed=("LANG", "PATH"), added=("HOME",), withheld=("AWS_SECRET_ACCESS_KEY", "FOO"))
-    home = Home(kind="project", path="/home/ada/.local/share/openshell/homes/vision-0")
+    home = Home(kind=HomeKind.PROJECT, path="/home/ada/.local/share/openshell/homes/vision-0")
     shell = start(snapshots.record(snapshots.effective(environment=environment, home=home)))
     listed = shell.run("%policy env").stdout
     assert "does not (2)\n    AWS_SECRET_ACCESS_KEY, FOO\n" in listed
@@ -158,7 +159,7 @@ def test_why_says_what_the_tilde_leads_to(start, environ, tmp_path):
         folder.mkdir()
     (private / "here").touch()
     environ.setenv("HOME", str(private))
-    policy = snapshots.effective(home=Home(kind="ephemeral", path=str(private)))
+    policy = snapshots.effective(home=Home(kind=HomeKind.EPHEMERAL, path=str(private)))
     shell = start({**snapshots.record(policy), "guarded": {"home": str(own), "places": []}})
     assert "the kernel's private home, to which ~ leads" in shell.run("%policy why ~/here").stdout
     asked = " ".join(shell.run("%policy why ~/.ssh/id_ed25519").stdout.split())
@@ -201,7 +202,7 @@ def test_show_yaml_keeps_what_concerns_kernels_and_takes_values_from_the_environ
 
 
 def test_show_yaml_states_what_the_policy_left_to_its_default(start):
-    policy = snapshots.effective(compatibility="best_effort", declared={"version": 1})
+    policy = snapshots.effective(compatibility=Compatibility.BEST_EFFORT, declared={"version": 1})
     printed = start(snapshots.record(policy)).run("%policy show --yaml").stdout
     assert YAML(typ="safe").load(printed) == {"version": 1, "landlock": {"compatibility": "best_effort"}}
 

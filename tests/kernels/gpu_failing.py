@@ -11,7 +11,7 @@ from pathlib import Path
 from jupyter_client.manager import AsyncKernelManager
 from support import kernels
 
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
 
 CANCELLED_AFTER = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # seconds
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support import kernels
 
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
 
 # ipykernel looks in a thread whether its parent is there. One long call into a library keeps that from running.
 BUSY = "import re; open('busy', 'w').close(); re.match('(a+)+b', 'a' * 60)"

@@ -12,8 +12,8 @@ from support import kernels
 from support.gpu_use import USE
 
 from openshell_kernel.gpu import discovery
+from openshell_kernel.gpu.claims import Registry
 from openshell_kernel.policy.model import GpuPolicy
-from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.planning import gpus
 
 
@@ -48,7 +48,7 @@ def grab(told):
     while "done" not in told:
         registry = Registry()
         request = GpuPolicy(count=1)
-        found = gpus.hardware(asyncio.run(discovery.discover()))
+        found = asyncio.run(discovery.discover())
         selection, claim = asyncio.run(gpus.choose(request, found, registry, visible=None))
         if claim is not None:
             told["grabbed"] += selection.devices

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import kernels
 
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_standalone import Process

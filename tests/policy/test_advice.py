@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from fakes.snapshots import effective, rule
 
+from openshell_kernel.base.hardware import Gpu, Hardware, Status
 from openshell_kernel.policy import advice
-from openshell_kernel.policy.effective import MAX_PATHS, Access, GpuDevice, GpuSelection, Hardware
+from openshell_kernel.policy.effective import MAX_PATHS, Access, Compatibility, GpuSelection
 from openshell_kernel.policy.loading import parse
 from openshell_kernel.policy.protected_paths import (
     Guarded,
@@ -94,17 +95,15 @@ def test_a_full_policy_gets_no_further_path():
 
 
 def test_what_hard_requirement_would_refuse_is_not_proposed():
-    policy = effective(rule("/data/labels"), compatibility="hard_requirement")
+    policy = effective(rule("/data/labels"), compatibility=Compatibility.HARD_REQUIREMENT)
     assert "/data/labels, which the policy lists read-only" in advice.why_not("/data", WRITE, policy, Guarded())
     assert advice.why_not("/data", READ, policy, Guarded()) == ""
     assert advice.why_not("/data/labels", WRITE, policy, Guarded()) == ""
-    assert advice.why_not("/data", WRITE, replace(policy, compatibility="best_effort"), Guarded()) == ""
+    assert advice.why_not("/data", WRITE, replace(policy, compatibility=Compatibility.BEST_EFFORT), Guarded()) == ""
 
 
 def test_a_gpu_is_asked_for_and_not_listed():
-    hardware = Hardware(
-        status="ok", detail="", present=True, gpus=(GpuDevice(index=0, minor=0), GpuDevice(index=1, minor=1))
-    )
+    hardware = Hardware(status=Status.OK, detail="", present=True, gpus=(Gpu(index=0, minor=0), Gpu(index=1, minor=1)))
     policy = effective(hardware=hardware, selection=GpuSelection(granted=True, nodes=("/dev/nvidia0",)))
     assert "ask for it in jupyter.gpu" in advice.why_not("/dev/nvidia1", READ, policy, Guarded())
     assert advice.why_not("/dev/nvidia0", READ, policy, Guarded()) == ""

@@ -2,14 +2,15 @@
 
 import pytest
 
+from openshell_kernel.base.hardware import Hardware, Status
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline
 from openshell_kernel.policy.conflicts import matches
-from openshell_kernel.policy.effective import PROC_WRITE_RIGHTS, Access, Hardware, Origin
+from openshell_kernel.policy.effective import PROC_WRITE_RIGHTS, Access, Origin
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import ConflictsPolicy, Policy
 
-GPU = Hardware(status="ok", detail="", present=True, nodes=("/dev/nvidiactl", "/dev/nvidia0"))
+GPU = Hardware(status=Status.OK, detail="", present=True, nodes=("/dev/nvidiactl", "/dev/nvidia0"))
 RUNTIME = Runtime(needs=baseline.SYSTEM, workdir="/home/me/notebooks")
 LISTED = ["/proc", "/dev/nvidiactl", "/dev/shm"]
 
@@ -100,7 +101,7 @@ def test_an_operator_can_refuse_what_every_policy_would_allow():
 
 
 def test_without_a_gpu_there_is_no_conflict_about_proc():
-    nothing = Hardware(status="no_library", detail="")
+    nothing = Hardware(status=Status.NO_LIBRARY, detail="")
     for arguments in ({"hardware": nothing}, {"gpu": {"request": "none"}}):
         effective = enriched(settings={"mode": "reject_all"}, listed=["/proc"], **arguments)
         assert outcome(effective) == (set(), set())

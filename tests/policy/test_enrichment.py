@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openshell_kernel.base.hardware import Extra, Family, Hardware, Status
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, loading, unenforced
 from openshell_kernel.policy.effective import (
@@ -13,17 +14,16 @@ from openshell_kernel.policy.effective import (
     PROC_READ_RIGHTS,
     PROC_WRITE_RIGHTS,
     Access,
+    Compatibility,
     EffectivePolicy,
-    Family,
-    Hardware,
     Origin,
 )
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import Policy
 
-NO_GPU = Hardware(status="no_library", detail="")
+NO_GPU = Hardware(status=Status.NO_LIBRARY, detail="")
 TWO_GPUS = Hardware(
-    status="ok",
+    status=Status.OK,
     detail="",
     present=True,
     nodes=("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia3", "/dev/nvidia-uvm", "/dev/nvidia"),
@@ -143,7 +143,7 @@ def test_on_a_machine_whose_gpus_it_is_not_given_a_kernel_may_name_its_own_threa
 
 @pytest.mark.parametrize(("extras", "owned_up"), [([], True), (["mps"], False)])
 def test_the_mps_server_is_owned_up_to_where_the_policy_does_not_ask_for_it(extras, owned_up):
-    hardware = replace(TWO_GPUS, extras=(Family(name="mps", paths=("/tmp/nvidia-mps",)),))
+    hardware = replace(TWO_GPUS, extras=(Family(name=Extra.MPS, paths=("/tmp/nvidia-mps",)),))
     effective = enriched(policy(gpu={"extras": extras}), hardware)
     assert ("the MPS server" in {item.what for item in effective.unenforced}) is owned_up
 
@@ -309,7 +309,7 @@ def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inven
 @given(POLICIES, INVENTORIES)
 def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writable(document, inventory):
     hard = document.model_copy(
-        update={"landlock": document.landlock.model_copy(update={"compatibility": "hard_requirement"})}
+        update={"landlock": document.landlock.model_copy(update={"compatibility": Compatibility.HARD_REQUIREMENT})}
     )
     loose = enriched(document, inventory)
     try:

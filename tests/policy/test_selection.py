@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openshell_kernel.base.claims import Holder
+from openshell_kernel.base.hardware import Extra, Family, Gpu, Hardware, MigDevice, RenderNode, Status
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy.effective import Family, GpuDevice, Hardware, Holder, MigDevice, RenderNode
 from openshell_kernel.policy.model import GpuPolicy
-from openshell_kernel.policy.selection import describe, select, shares_one_node
+from openshell_kernel.policy.selection import select
 
 CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 
 
 def gpu(index, minor=None, **changes):
-    return GpuDevice(
+    return Gpu(
         index=index,
         minor=index if minor is None else minor,
         uuid=f"GPU-{index:04d}",
@@ -29,7 +30,7 @@ def gpu(index, minor=None, **changes):
 def machine(*gpus, nodes=None, **changes):
     own = tuple(f"/dev/nvidia{device.minor}" for device in gpus) if nodes is None else nodes
     return Hardware(
-        **{"status": "ok", "detail": "", "present": True, "gpus": gpus, "nodes": (*own, *CONTROL), **changes}
+        **{"status": Status.OK, "detail": "", "present": True, "gpus": gpus, "nodes": (*own, *CONTROL), **changes}
     )
 
 
@@ -40,11 +41,9 @@ MIG_DEVICES = (
     MigDevice(index=1, uuid="MIG-bbbb", name="1g.5gb", capabilities=("/dev/nvidia-caps/nvidia-cap12", "/cap14")),
 )
 DIVIDED = machine(gpu(0, mig=True, mig_devices=MIG_DEVICES), gpu(1))
-NO_GPU = Hardware(status="no_library", detail="no library was found")
-LOST = machine(
-    gpu(0), GpuDevice(index=1, fault="GPU is lost"), gpu(2), status="incomplete", detail="GPU 1: GPU is lost"
-)
-FAULTS = ["no_library", "no_driver", "version_mismatch", "no_permission", "timeout", "crashed", "error"]
+NO_GPU = Hardware(status=Status.NO_LIBRARY, detail="no library was found")
+LOST = machine(gpu(0), Gpu(index=1, fault="GPU is lost"), gpu(2), status=Status.INCOMPLETE, detail="GPU 1: GPU is lost")
+FAULTS = [status for status in Status if status not in (Status.OK, Status.INCOMPLETE)]
 CAROL = Holder(
     uuids=("GPU-0000",),
     user="root",
@@ -182,9 +181,9 @@ def test_a_gpu_whose_node_is_missing_is_left_out():
     ("hardware", "told"),
     [
         (dataclasses.replace(machine(gpu(0)), nodes=("/dev/nvidia0", "/dev/nvidiactl")), True),
-        (Hardware(status="error", detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl")), True),
+        (Hardware(status=Status.ERROR, detail="", present=True, nodes=("/dev/nvidia0", "/dev/nvidiactl")), True),
         (machine(gpu(0)), False),
-        (Hardware(status="ok", detail="", present=True, gpus=(gpu(0),), nodes=("/dev/nvmap",)), False),
+        (Hardware(status=Status.OK, detail="", present=True, gpus=(gpu(0),), nodes=("/dev/nvmap",)), False),
     ],
     ids=["a GPU", "nodes of which NVML does not tell", "a GPU with all nodes", "Jetson, where there is none"],
 )
@@ -320,11 +319,11 @@ def test_where_gpus_share_one_node_the_variable_selects_and_that_is_no_boundary(
     found = machine(dataclasses.replace(gpu(0), minor=None), dataclasses.replace(gpu(1), minor=None), nodes=(node,))
     selection = chosen(found, devices=[1], request="required")
     assert (selection.granted, selection.nodes, selection.visible) == (True, (), "GPU-0001")
-    assert shares_one_node(found)
+    assert found.shares_nodes
 
 
 def test_a_jetson_without_nvml_has_what_is_required():
-    assert chosen(machine(nodes=("/dev/nvmap",), status="no_library"), request="required").granted
+    assert chosen(machine(nodes=("/dev/nvmap",), status=Status.NO_LIBRARY), request="required").granted
 
 
 def test_extras_are_given_where_they_are_asked_for_and_a_render_node_with_its_gpu_only():
@@ -335,13 +334,16 @@ def test_extras_are_given_where_they_are_asked_for_and_a_render_node_with_its_gp
             RenderNode(pci_address="0000:60:00.0", node="/dev/dri/renderD128"),
             RenderNode(pci_address="0000:61:00.0", node="/dev/dri/renderD129"),
         ),
-        extras=(Family(name="imex", paths=("/dev/nvidia-caps-imex-channels/channel0",)), Family(name="gds", paths=())),
+        extras=(
+            Family(name=Extra.IMEX, paths=("/dev/nvidia-caps-imex-channels/channel0",)),
+            Family(name=Extra.GDS, paths=()),
+        ),
     )
     assert chosen(found).extras == ()
     selection = chosen(found, devices=[1], extras=["dri", "imex", "gds"])
     assert selection.extras == (
-        Family(name="dri", paths=("/dev/dri/renderD129",)),
-        Family(name="imex", paths=("/dev/nvidia-caps-imex-channels/channel0",)),
+        Family(name=Extra.DRI, paths=("/dev/dri/renderD129",)),
+        Family(name=Extra.IMEX, paths=("/dev/nvidia-caps-imex-channels/channel0",)),
     )
     assert "gds" in selection.notices[-1]
 
@@ -358,7 +360,7 @@ HARDWARE = st.builds(
     GPUS,
     GPUS,
     nodes=st.lists(st.sampled_from([f"/dev/nvidia{minor}" for minor in range(6)]), unique=True).map(tuple),
-    status=st.sampled_from(["ok", "incomplete", *FAULTS]),
+    status=st.sampled_from(Status),
     present=st.booleans(),
 )
 NAMES = st.sampled_from(["0", "1", "2", "GPU-0001", "MIG-aaaa", "0:1", "0000:60:00.0", "7"])
@@ -396,6 +398,8 @@ def test_two_kernels_that_count_never_hold_the_same(hardware, count, visible):
 
 def test_a_holder_is_named_as_the_hub_knows_it_and_can_rewrite_no_terminal():
     """In a hub with containers every server is process 1 of the same account."""
-    assert describe(CAROL) == (r"carol\x1b[2J (server gpu\n of the hub, account root, since 2026-11-24T10:00:00+00:00)")
-    assert describe(ALICE) == "alice (process 42, since 2026-11-24T10:00:00+00:00)"
-    assert len(describe(dataclasses.replace(CAROL, hub_user="x" * 5000, hub_server="y" * 5000))) < 300
+    assert CAROL.describe() == (
+        r"carol\x1b[2J (server gpu\n of the hub, account root, since 2026-11-24T10:00:00+00:00)"
+    )
+    assert ALICE.describe() == "alice (process 42, since 2026-11-24T10:00:00+00:00)"
+    assert len(dataclasses.replace(CAROL, hub_user="x" * 5000, hub_server="y" * 5000).describe()) < 300

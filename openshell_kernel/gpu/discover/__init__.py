@@ -6,42 +6,38 @@ NVIDIA's container toolkit and driver documentation.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import TYPE_CHECKING
 
-from openshell_kernel.gpu.discover import (
-    display,
-    dri,
-    gds,
-    imex,
-    jetson,
-    mig,
-    mps,
-    native,
-    nvswitch,
-    rdma,
-    topology,
-    wsl2,
-)
-from openshell_kernel.gpu.inventory import Surroundings
+from openshell_kernel.base.hardware import Extra, Family
+from openshell_kernel.gpu.discover import by_name, display, dri, jetson, mig, mps, native, topology
 
 if TYPE_CHECKING:
+    from openshell_kernel.base.hardware import Hardware
     from openshell_kernel.gpu.tree import Tree
 
+# OpenShell's rule, and Jetson's devices: without one of these no GPU can be used.
+_PRESENT = re.compile(r"/dev/(nvidiactl|dxg|nvmap|nvhost-.*|nvgpu/.*)")
 
-def survey(tree: Tree, *, mps_pipes: str | None = None) -> Surroundings:
-    """Return everything that the discoverers find. `mps_pipes` is the server's CUDA_MPS_PIPE_DIRECTORY."""
-    return Surroundings(
-        nodes=(*wsl2.nodes(tree), *native.nodes(tree), *jetson.nodes(tree)),
-        capabilities=mig.capabilities(tree),
+
+def survey(answer: Hardware, tree: Tree, *, mps_pipes: str | None = None) -> Hardware:
+    """Return NVML's answer with everything that the discoverers find added to it.
+
+    `mps_pipes` is the server's CUDA_MPS_PIPE_DIRECTORY.
+    """
+    nodes = (*by_name.nodes(tree, by_name.WSL2), *native.nodes(tree), *jetson.nodes(tree))
+    return dataclasses.replace(
+        answer,
+        present=any(map(_PRESENT.fullmatch, nodes)),
+        gpus=mig.with_capabilities(answer.gpus, tree),
+        nodes=nodes,
         render_nodes=dri.render_nodes(tree),
         topology=topology.folders(tree),
         pci_classes=topology.pci_classes(tree),
         extras=(
-            ("display", display.paths(tree)),
-            ("imex", imex.nodes(tree)),
-            ("nvswitch", nvswitch.nodes(tree)),
-            ("rdma", rdma.nodes(tree)),
-            ("gds", gds.nodes(tree)),
-            ("mps", mps.folder(tree, mps_pipes)),
+            Family(name=Extra.DISPLAY, paths=display.paths(tree)),
+            *(Family(name=name, paths=by_name.nodes(tree, family)) for name, family in by_name.EXTRAS.items()),
+            Family(name=Extra.MPS, paths=mps.folder(tree, mps_pipes)),
         ),
     )

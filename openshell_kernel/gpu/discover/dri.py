@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from openshell_kernel.gpu.inventory import RenderNode
+from openshell_kernel.base.hardware import RenderNode
 
 if TYPE_CHECKING:
     from openshell_kernel.gpu.tree import Tree

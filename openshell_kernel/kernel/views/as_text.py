@@ -13,9 +13,9 @@ from openshell_kernel.policy.effective import Access
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from openshell_kernel.base.claims import Holder
     from openshell_kernel.kernel.gpu_check import Step
     from openshell_kernel.kernel.snapshot import Snapshot
-    from openshell_kernel.policy.effective import Holder
     from openshell_kernel.policy.explain import Remedy, Verdict
 
 _WIDTH = 100

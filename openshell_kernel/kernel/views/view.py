@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.kernel import gpus
 from openshell_kernel.kernel.text import counted
-from openshell_kernel.policy.effective import Access, Origin, Rule
+from openshell_kernel.policy.effective import Access, HomeKind, Origin, Rule
 from openshell_kernel.policy.explain import Kind
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _layers(snapshot: Snapshot) -> tuple[Layer, ...]:
 def _private(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
     home, environment = snapshot.effective.home, snapshot.effective.environment
     if home is not None:
-        kept = "kept for this folder's notebooks" if home.kind == "project" else "goes away with this kernel"
+        kept = "kept for this folder's notebooks" if home.kind is HomeKind.PROJECT else "goes away with this kernel"
         yield "Home", f"{home.path}, private, {kept}"
     withheld = counted(len(environment.withheld), "environment variable")
     yield "Env", f"{withheld} withheld, {len(environment.passed)} passed: %policy env lists their names"

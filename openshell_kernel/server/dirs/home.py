@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.server.dirs.private_dir import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openshell_kernel.policy.model import Home
     from openshell_kernel.server.dirs.private_dir import PrivateDir
 
 _LONGEST_SLUG = 40
@@ -34,7 +34,7 @@ _PACKAGES = "openshell_user_packages.pth"
 class HomeFolder:
     """A folder of mode 0700 that is there, whether it is kept, and what its user should know about it."""
 
-    kind: Home
+    kind: HomeKind
     path: str
     notices: tuple[str, ...] = ()
 
@@ -45,7 +45,9 @@ def homes(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(data if os.path.isabs(data) else Path.home() / ".local" / "share") / "openshell" / "homes"
 
 
-def settle(kind: Home, *, workdir: str, private: PrivateDir, link: str = "", root: Path | None = None) -> HomeFolder:
+def settle(
+    kind: HomeKind, *, workdir: str, private: PrivateDir, link: str = "", root: Path | None = None
+) -> HomeFolder:
     """Return the home for a kernel that starts in `workdir`, without symbolic links, made if it is missing.
 
     Where no home can be kept, for want of a writable folder of the user, it is one that goes away with the kernel. So
@@ -55,7 +57,7 @@ def settle(kind: Home, *, workdir: str, private: PrivateDir, link: str = "", roo
     Raises:
         LaunchError: something that is not a folder of this user's stands in the home's place.
     """
-    if kind == "ephemeral":
+    if kind is HomeKind.EPHEMERAL:
         return _ephemeral(private)
     if link:
         return _ephemeral(private, f"no home is kept for this folder's notebooks, because {link}; {_LOSS}")
@@ -72,7 +74,7 @@ def settle(kind: Home, *, workdir: str, private: PrivateDir, link: str = "", roo
             "XDG_DATA_HOME to a folder of yours"
         )
         return _ephemeral(private, notice)
-    return HomeFolder(kind="project", path=os.path.join(data, *names))
+    return HomeFolder(kind=HomeKind.PROJECT, path=os.path.join(data, *names))
 
 
 def name_of(workdir: str) -> str:
@@ -110,7 +112,7 @@ def show_packages(home: str, user_site: str) -> str:
 
 def _ephemeral(private: PrivateDir, *notices: str) -> HomeFolder:
     os.close(_walk(str(private.path), (HOME,)))
-    return HomeFolder(kind="ephemeral", path=str(private.path / HOME), notices=notices)
+    return HomeFolder(kind=HomeKind.EPHEMERAL, path=str(private.path / HOME), notices=notices)
 
 
 def _walk(base: str, names: tuple[str, ...]) -> int:

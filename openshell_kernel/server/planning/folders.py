@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base.threads import run_in_thread
+from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.server.dirs.home import settle, show_packages
 from openshell_kernel.server.planning.identity import hand_over, lend_connection
 
@@ -51,7 +52,7 @@ async def prepare(request: KernelRequest, gathered: Gathered) -> Folders:
     if os.geteuid() == 0:
         await run_in_thread(functools.partial(hand_over, private, uid=0, gid=0))
     # A home that is kept lies in a folder of the server's user.
-    kind = "ephemeral" if identity else request.settings.home or loaded.policy.home
+    kind = HomeKind.EPHEMERAL if identity else request.settings.home or loaded.policy.home
     home = settle(kind, workdir=loaded.workdir, link=loaded.workdir_link, private=private)
     user_site = _user_site(gathered.python, request.environment)
     if user_site and (identity or not os.path.isdir(user_site)):

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.gpu import discovery
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
+from openshell_kernel.policy.effective import GpuRequest
 from openshell_kernel.server.planning import gpus, interpreter, seccomp_filter
 from openshell_kernel.server.planning.command import find_program
 from openshell_kernel.server.planning.identity import resolve
 
 if TYPE_CHECKING:
-    from openshell_kernel.gpu.inventory import Inventory
-    from openshell_kernel.policy.effective import GpuSelection, Hardware
+    from openshell_kernel.base.hardware import Hardware
+    from openshell_kernel.gpu.claims import Claim
+    from openshell_kernel.policy.effective import GpuSelection
     from openshell_kernel.sandbox.plan import Identity
-    from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.planning.interpreter import Interpreter
     from openshell_kernel.server.planning.request import KernelRequest
     from openshell_kernel.server.planning.seccomp_filter import Filter
@@ -71,12 +72,11 @@ async def gather(request: KernelRequest) -> Gathered:
     policy, settings, home = request.loaded.policy, request.settings, str(Path.home())
     identity = resolve(policy.process, euid=os.geteuid())
     executable = find_program(request.command[0], request.environment)
-    (python, server_python), seccomp, inventory = await asyncio.gather(
+    (python, server_python), seccomp, hardware = await asyncio.gather(
         run_in_thread(_inspect, executable, {**request.trusted, "HOME": home}),
         run_in_thread(functools.partial(seccomp_filter.load, required=settings.require_seccomp)),
         _discover(request),
     )
-    hardware = gpus.hardware(inventory)
     selection, claim = await gpus.choose(
         policy.gpu,
         hardware,
@@ -97,9 +97,9 @@ async def gather(request: KernelRequest) -> Gathered:
     )
 
 
-async def _discover(request: KernelRequest) -> Inventory:
+async def _discover(request: KernelRequest) -> Hardware:
     policy, settings = request.loaded.policy, request.settings
-    required = policy.gpu.request == "required"
+    required = policy.gpu.request is GpuRequest.REQUIRED
     return await discovery.discover(
         timeout=settings.required_discovery_timeout if required else settings.discovery_timeout,
         environ=request.trusted,

@@ -7,44 +7,25 @@ import contextlib
 import dataclasses
 import functools
 import os
-import re
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.hardware import Extra
 from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import OpenShellError
-from openshell_kernel.policy.effective import Family, GpuDevice, Hardware, MigDevice, RenderNode
+from openshell_kernel.policy.effective import GpuRequest
 from openshell_kernel.policy.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openshell_kernel.gpu.inventory import Gpu, Inventory, Surroundings
-    from openshell_kernel.policy.effective import GpuSelection, Holder
+    from openshell_kernel.base.claims import Holder
+    from openshell_kernel.base.hardware import Hardware
+    from openshell_kernel.gpu.claims import Claim, Registry
+    from openshell_kernel.policy.effective import GpuSelection
     from openshell_kernel.policy.model import GpuPolicy
-    from openshell_kernel.server.claims import Claim, Registry
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _MPS = "CUDA_MPS_PIPE_DIRECTORY"
-# OpenShell's rule, and Jetson's devices: without one of these no GPU can be used.
-_PRESENT = re.compile(r"/dev/(nvidiactl|dxg|nvmap|nvhost-.*|nvgpu/.*)")
-
-
-def hardware(inventory: Inventory) -> Hardware:
-    """Return what discovery found as the policy zone, which knows no hardware, takes it."""
-    answer, there = inventory.answer, inventory.surroundings
-    return Hardware(
-        status=answer.status.value,
-        detail=answer.detail,
-        present=any(_PRESENT.fullmatch(node) for node in there.nodes),
-        driver_version=answer.driver_version,
-        cuda_version=answer.cuda_version,
-        gpus=tuple(_gpu(gpu, there) for gpu in answer.gpus),
-        nodes=there.nodes,
-        render_nodes=tuple(RenderNode(**dataclasses.asdict(render)) for render in there.render_nodes),
-        topology=there.topology,
-        pci_classes=there.pci_classes,
-        extras=tuple(Family(name=name, paths=paths) for name, paths in there.extras),
-    )
 
 
 def variables(selection: GpuSelection, *, nowhere: str) -> dict[str, str]:
@@ -53,23 +34,17 @@ def variables(selection: GpuSelection, *, nowhere: str) -> dict[str, str]:
     By default CUDA looks for the MPS server where that usually is.
     """
     devices = {} if selection.visible is None else {VISIBLE: selection.visible}
-    has_mps = any(family.name == "mps" for family in selection.extras)
-    return devices if has_mps or not selection.granted else {**devices, _MPS: nowhere}
+    return devices if selection.includes(Extra.MPS) or not selection.granted else {**devices, _MPS: nowhere}
 
 
 def is_specific(request: GpuPolicy) -> bool:
     """Return whether a request is for certain GPUs or a number of them, which a kernel then holds."""
-    return request.request != "none" and (request.count is not None or bool(request.devices))
-
-
-def nodes(selection: GpuSelection) -> tuple[str, ...]:
-    """Return the device nodes that belong to the selected GPUs and MIG devices alone."""
-    return (*selection.nodes, *selection.capabilities)
+    return request.request is not GpuRequest.NONE and (request.count is not None or bool(request.devices))
 
 
 def needs_a_fresh_look(request: GpuPolicy) -> bool:
     """Return whether it matters to a request that a GPU was lost, or is busy, since NVML was last asked."""
-    return request.request == "required" or is_specific(request)
+    return request.request is GpuRequest.REQUIRED or is_specific(request)
 
 
 async def choose(
@@ -90,7 +65,7 @@ async def choose(
         LaunchError: the GPUs cannot be claimed.
         ConfigurationError: there is no place for claims.
     """
-    if request.request == "none" or not found.present:
+    if request.request is GpuRequest.NONE or not found.present:
         return select(request, found), None
     if not is_specific(request):
         return await run_in_thread(_share, request, found, registry, visible), None
@@ -142,43 +117,3 @@ def _give_back(current: Claim | None, choosing: asyncio.Future[tuple[GpuSelectio
         _, claim = choosing.result()
         if claim is not None and claim is not current:
             claim.release()
-
-
-def _gpu(gpu: Gpu, there: Surroundings) -> GpuDevice:
-    return GpuDevice(
-        index=gpu.index,
-        minor=gpu.minor,
-        uuid=gpu.uuid,
-        name=gpu.name,
-        memory=gpu.memory,
-        used=gpu.used,
-        busy=gpu.busy,
-        pci_address=gpu.pci_address,
-        mig=gpu.mig,
-        mig_devices=tuple(
-            MigDevice(
-                index=device.index,
-                uuid=device.uuid,
-                name=device.name,
-                memory=device.memory,
-                used=device.used,
-                busy=device.busy,
-                capabilities=_capabilities(gpu.minor, device.gpu_instance, device.compute_instance, there),
-            )
-            for device in gpu.mig_devices
-        ),
-        fault=gpu.fault,
-    )
-
-
-def _capabilities(
-    minor: int | None, gpu_instance: int | None, compute_instance: int | None, there: Surroundings
-) -> tuple[str, ...]:
-    """Return the two nodes that open a MIG device: its GPU instance's and its compute instance's; or none."""
-    found = [
-        capability.node
-        for wanted in (None, compute_instance)
-        for capability in there.capabilities
-        if (capability.gpu, capability.gpu_instance) == (minor, gpu_instance) and capability.compute_instance == wanted
-    ]
-    return tuple(found) if compute_instance is not None and len(found) == len(("GPU", "compute")) else ()

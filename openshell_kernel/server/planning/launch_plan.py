@@ -7,7 +7,7 @@ import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
-from openshell_kernel.policy.effective import Access, Origin
+from openshell_kernel.policy.effective import Access, Compatibility, Origin
 from openshell_kernel.policy.protected_paths import PRIVATE_DIR, Guarded
 from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
 from openshell_kernel.server.planning.program import fitted_environment
@@ -56,7 +56,7 @@ def launch_plan(
         read_only_mounts=protection.kept.paths,
         pinned=protection.kept.pinned,
         kernels_folders=_kernels_folders(loaded, gathered.home, writable),
-        require_landlock=settings.require_landlock or loaded.policy.compatibility == "hard_requirement",
+        require_landlock=settings.require_landlock or loaded.policy.compatibility is Compatibility.HARD_REQUIREMENT,
         record=record,
         seccomp=gathered.seccomp.program,
         seccomp_detail=gathered.seccomp.detail,

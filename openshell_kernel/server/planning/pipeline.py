@@ -23,9 +23,9 @@ from openshell_kernel.server.planning.protection import protect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from openshell_kernel.gpu.claims import Claim
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.sandbox.plan import LaunchPlan
-    from openshell_kernel.server.claims import Claim
     from openshell_kernel.server.planning.gathering import Gathered
     from openshell_kernel.server.planning.request import KernelRequest
 

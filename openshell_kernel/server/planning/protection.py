@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.gpu.claims import Registry
 from openshell_kernel.policy import sources, trust
 from openshell_kernel.policy.sources import SourceKind
-from openshell_kernel.server.claims import Registry
 from openshell_kernel.server.dirs.home import homes
 from openshell_kernel.server.planning import python_environments
 from openshell_kernel.server.planning.command import OWN_PACKAGE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from openshell_kernel.server.claims import Claim
+    from openshell_kernel.gpu.claims import Claim
     from openshell_kernel.server.dirs.private_dir import PrivateDir
     from openshell_kernel.server.planning.loading import LoadedPolicy
     from openshell_kernel.server.settings import Settings

@@ -11,10 +11,48 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
+import threading
+from typing import TYPE_CHECKING
 
 from openshell_kernel.server.dirs.untrusted_tree import remove_tree
 from openshell_kernel.server.process.ending import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openshell_kernel.gpu.claims import Claim
+
+
+def command(ending: Ending, path: str = "") -> list[str]:
+    """Return the command of the process that waits for an ending and then removes a path; it inherits `ending`."""
+    program = [sys.executable, "-I", "-m", "openshell_kernel.server.process.janitor"]
+    return [*program, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
+
+
+def entrust(claim: Claim, ending: Ending, environment: Mapping[str, str]) -> None:
+    """Have a janitor keep a claim as well while anything of the kernel is left, also when this process is killed.
+
+    `Claim.release` ends it all the same. Where processes cannot be watched, or none can be started, nobody does.
+    """
+    if ending.kernel is None:
+        return
+    with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
+        lock = claim.descriptor()
+        closing.callback(os.close, lock)
+        janitor = subprocess.Popen(
+            command(ending),
+            cwd="/",
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(ending.kernel, ending.keeper, lock),
+            # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
+            start_new_session=True,
+        )
+        threading.Thread(target=janitor.wait, name="openshell-janitor", daemon=True).start()
 
 
 def main(ending: Ending, path: str) -> None:

@@ -9,6 +9,7 @@ from fakes import snapshots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openshell_kernel.base.hardware import Gpu, Hardware, Status
 from openshell_kernel.kernel import policy_file, snapshot
 from openshell_kernel.kernel.views import as_html, as_text
 from openshell_kernel.kernel.views.view import VISIBLE_ROWS, build, meaning
@@ -19,8 +20,7 @@ from openshell_kernel.policy.effective import (
     READ_RIGHTS,
     WRITE_RIGHTS,
     Access,
-    GpuDevice,
-    Hardware,
+    Compatibility,
     Origin,
     Promotion,
     Skipped,
@@ -180,8 +180,8 @@ def test_without_a_gpu_the_reason_stands_in_its_place():
 
 
 def test_a_gpu_of_which_nothing_is_known_is_still_listed():
-    gpu = GpuDevice(index=3, minor=None, uuid=None, name=None, memory=None, pci_address=None)
-    hardware = Hardware(status="ok", detail="", gpus=(gpu,))
+    gpu = Gpu(index=3, minor=None, uuid=None, name=None, memory=None, pci_address=None)
+    hardware = Hardware(status=Status.OK, detail="", gpus=(gpu,))
     page, _ = show(snapshots.record(snapshots.effective(hardware=hardware)))
     assert "3: unnamed GPU" in page.text
     assert "None" not in page.text
@@ -237,15 +237,15 @@ def test_nothing_that_a_snapshot_holds_can_become_markup_or_terminal_commands(da
     policy = snapshots.effective(
         *rules,
         source=text(),
-        compatibility=text(),
+        compatibility=data.draw(st.sampled_from(Compatibility)),
         promotions=(Promotion(path=text(), origin=data.draw(origins), reason=text()),),
         unenforced=(Unenforced(what=text(), why=text()),),
         notices=(text(),),
         hardware=Hardware(
-            status=text(),
+            status=data.draw(st.sampled_from(Status)),
             detail=text(),
             driver_version=text(),
-            gpus=(GpuDevice(index=0, minor=0, uuid=text(), name=text(), memory=1, pci_address=text()),),
+            gpus=(Gpu(index=0, minor=0, uuid=text(), name=text(), memory=1, pci_address=text()),),
         ),
     )
     problem = text()

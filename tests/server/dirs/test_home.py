@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from openshell_kernel.errors import LaunchError
+from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.server.dirs import home
 from openshell_kernel.server.dirs.private_dir import PrivateDir
 
@@ -26,7 +27,7 @@ def place(tmp_path):
     return tmp_path / "data" / "openshell" / "homes", tmp_path / "work"
 
 
-def settled(place, private, kind="project"):
+def settled(place, private, kind=HomeKind.PROJECT):
     return home.settle(kind, workdir=str(place[1]), private=private, root=place[0])
 
 
@@ -56,7 +57,9 @@ def test_a_folder_has_one_home_and_a_link_put_in_its_place_leads_to_no_other(pla
 
 
 def test_behind_a_link_no_home_is_kept_and_the_reason_is_told(place, private):
-    made = home.settle("project", workdir=str(place[1]), private=private, link="a link leads there", root=place[0])
+    made = home.settle(
+        HomeKind.PROJECT, workdir=str(place[1]), private=private, link="a link leads there", root=place[0]
+    )
     assert made.kind == "ephemeral"
     assert made.path.startswith(f"{private.path}/")
     assert "a link leads there; caches and histories go away with the kernel" in made.notices[0]
@@ -123,10 +126,10 @@ def test_where_none_can_be_kept_it_goes_away_with_the_kernel_and_says_so(place, 
 
 
 def test_one_that_is_not_to_be_kept_goes_away_with_the_private_folder(place, private):
-    made = settled(place, private, "ephemeral")
+    made = settled(place, private, HomeKind.EPHEMERAL)
     assert (made.kind, made.notices, mode(made.path)) == ("ephemeral", (), 0o700)
     assert not place[0].exists()
-    assert settled(place, private, "ephemeral").path == made.path
+    assert settled(place, private, HomeKind.EPHEMERAL).path == made.path
     private.remove()
     assert not os.path.exists(made.path)
 

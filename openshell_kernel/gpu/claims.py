@@ -1,10 +1,9 @@
 """Who holds which GPU of this machine: records of running kernels, and a lock under which they are chosen.
 
 A record is a file that its kernel's server and janitor keep locked for as long as the kernel, or a process that it has
-started, runs. The operating system drops the lock with the last of them, however they ended: a crash strands no GPU,
-and frees none that is in use.
-The lock is a write lock of the open file description (fcntl(2), F_OFD_SETLK). Only who may write a record can take one,
-so that a sandbox, which may read the records to show them, cannot feign a claim.
+started, runs. Linux drops the lock with the last of them, however they ended: a crash strands no GPU, and frees none
+that is in use. Only who may write a record can lock it, so that a sandbox, which may read the records to show them,
+cannot feign a claim. How records are read is `openshell_kernel.base.claims`' to say.
 
 Each user has a folder of records, so that nobody can change another's. A notebook can change the modes of its own
 user's files, as Landlock does not restrict chmod: it can hide its user's claims from other users, and the lock where
@@ -15,47 +14,51 @@ attackers: a program outside of every sandbox that wants a GPU opens it without 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import fcntl
 import json
 import os
-import pwd
 import re
 import secrets
 import stat
-import struct
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from openshell_kernel.errors import ConfigurationError, LaunchError, SnapshotError
-from openshell_kernel.policy.effective import Holder, decode
+from openshell_kernel.base import claims, locks
+from openshell_kernel.errors import ConfigurationError, LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from openshell_kernel.server.process.ending import Ending
+    from openshell_kernel.base.claims import Holder
 
 # Where every user may make files, and nobody may touch those of others. /dev/shm is open to sandboxes.
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
 _NAME = "openshell-gpu"
-_RECORD = r"[0-9a-f]+\.json"
 _OPEN_TO_ALL, _LISTABLE, _READABLE = 0o1777, 0o755, 0o644
-_LARGEST_RECORD = 1 << 16
-_KEYS = frozenset(field.name for field in dataclasses.fields(Holder))  # a newer version may tell more
-_LARGEST_PID = 1 << 22  # PID_MAX_LIMIT of Linux
 _LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.01
-# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
-_FLOCK = "hhqqi4x"
 
 
 _claims: weakref.WeakSet[Claim] = weakref.WeakSet()
+
+
+class Ending(Protocol):
+    """The end of a kernel and of all that it has started: who starts kernels knows how to tell it.
+
+    `kernel` is None where processes cannot be watched. `nodes` are the device nodes that nobody may have open then.
+    """
+
+    kernel: int | None
+    nodes: tuple[str, ...]
+
+    def is_over(self) -> bool:
+        """Return whether nothing of it is left."""
+
+    def wait(self) -> None:
+        """Wait until nothing of it is left."""
 
 
 class Claim:
@@ -83,13 +86,18 @@ class Claim:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
             # Closing alone would not do where another process was handed the description.
-            _set_lock(self._fd, fcntl.F_UNLCK)
+            locks.unlock(self._fd)
             os.close(self._fd)
             self._fd = -1
 
     def descriptor(self) -> int:
-        """Return a descriptor with which another process keeps the claim as well."""
-        return os.dup(self._fd)
+        """Return a descriptor with which another process keeps the claim as well.
+
+        Raises:
+            OSError: it was released.
+        """
+        with self._lock:
+            return os.dup(self._fd)
 
     def keep_until(self, ending: Ending) -> None:
         """Take note of a kernel, the first or one after a restart, that has to be over before the GPUs are free."""
@@ -109,31 +117,6 @@ class Claim:
         if all(ending.kernel is not None for ending in self._endings):
             threading.Thread(target=self._wait, args=(mark,), name="openshell-claim", daemon=True).start()
 
-    def entrust(self, environment: Mapping[str, str]) -> None:
-        """Have a janitor keep the claim as well while anything of the kernel is left, also when this one is killed.
-
-        `release` ends it all the same. Where processes cannot be watched, or none can be started, nobody does.
-        """
-        ending = self._endings[-1]
-        if ending.kernel is None:
-            return
-        with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
-            with self._lock:
-                lock = self.descriptor()
-            closing.callback(os.close, lock)
-            janitor = subprocess.Popen(
-                janitor_command(ending),
-                cwd="/",
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(ending.kernel, ending.keeper, lock),
-                # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
-                start_new_session=True,
-            )
-            threading.Thread(target=janitor.wait, name="openshell-janitor", daemon=True).start()
-
     def unfollow(self) -> None:
         """Keep the claim although the kernel ends: whoever ends it decides."""
         with self._lock:
@@ -151,12 +134,6 @@ class Claim:
         with self._lock:
             if self._following is mark:
                 self.release()
-
-
-def janitor_command(ending: Ending, path: str = "") -> list[str]:
-    """Return the command of the process that waits for an ending and then removes a path; see `janitor`."""
-    program = [sys.executable, "-I", "-m", "openshell_kernel.server.process.janitor"]
-    return [*program, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
 
 
 def _forget_all() -> None:
@@ -221,13 +198,7 @@ class Registry:
 
     def holders(self, *, but: Claim | None = None) -> tuple[Holder, ...]:
         """Return who holds GPUs just now, in the order of their starts, but for one claim."""
-        found = []
-        for folder in self.folders():
-            for name in _names(folder):
-                holder = _read(f"{folder}/{name}")
-                if isinstance(holder, Holder) and (but is None or f"{folder}/{name}" != but.path):
-                    found.append(holder)
-        return tuple(sorted(found, key=lambda holder: holder.since))
+        return claims.holders(self.folders(), but="" if but is None else but.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -276,7 +247,7 @@ class Registry:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 os.fchmod(fd, _READABLE)
-                _set_lock(fd, fcntl.F_WRLCK)
+                locks.lock(fd)
                 os.write(fd, record)
                 os.rename(temporary, f"{folder}/{name}")
             except BaseException:
@@ -303,9 +274,9 @@ class Registry:
             raise LaunchError(f"{self._own}: a folder of user {os.geteuid()} is to be here; have it removed")
         _set_mode(self._own, _LISTABLE)
         _mend_lock(self.lock)
-        for name in _names(self._own):
+        for path in claims.records(self._own):
             with contextlib.suppress(FileNotFoundError):
-                _set_mode(f"{self._own}/{name}", _READABLE)
+                _set_mode(path, _READABLE)
 
     @property
     def _own(self) -> str:
@@ -314,9 +285,9 @@ class Registry:
     def _remove_stale(self) -> None:
         """Remove records of this user's whose holders ended without doing so."""
         beginning = f".{_NAME}-{os.geteuid()}-"
-        begun = [name for name in os.listdir(self.folder) if name.startswith(beginning)]
-        for path in (*(f"{self._own}/{name}" for name in _names(self._own)), *(f"{self.folder}/{n}" for n in begun)):
-            if _read(path) is _FREE:
+        begun = [f"{self.folder}/{name}" for name in os.listdir(self.folder) if name.startswith(beginning)]
+        for path in (*claims.records(self._own), *begun):
+            if _is_stale(path):
                 # Somebody else may have put a file of such a name there, which only they can remove.
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     os.unlink(path)
@@ -339,51 +310,12 @@ def _set_mode(path: str, mode: int) -> None:
         os.close(fd)
 
 
-def _names(folder: str) -> list[str]:
+def _is_stale(path: str) -> bool:
+    """Return whether nobody keeps a record any more. Of one that cannot be read, nobody knows."""
     try:
-        return sorted(name for name in os.listdir(folder) if re.fullmatch(_RECORD, name))
-    except OSError:
-        return []
-
-
-class _Free(Enum):
-    """Nobody keeps a record any more."""
-
-    FREE = 0
-
-
-_FREE = _Free.FREE
-
-
-def _read(path: str) -> Holder | _Free | None:
-    """Return the holder that a record tells of; None where it tells nothing: it is damaged, or cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        if not _is_locked(fd):
-            return _FREE
-        told = {key: value for key, value in json.loads(os.read(fd, _LARGEST_RECORD)).items() if key in _KEYS}
-        holder = decode(Holder, {**told, "user": _name(status.st_uid)})
-        # Another user may have written it: what is shown of it must be what it says that it is.
-        dt.datetime.fromisoformat(holder.since)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, SnapshotError):
-        return None
-    else:
-        return holder if 0 < holder.pid <= _LARGEST_PID else None
-    finally:
-        os.close(fd)
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+        return claims.read(path) is None
+    except (OSError, ValueError):
+        return False
 
 
 def _is_same(fd: int, path: str) -> bool:
@@ -391,16 +323,6 @@ def _is_same(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
-
-
-def _set_lock(fd: int, kind: int) -> None:
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
-
-
-def _is_locked(fd: int) -> bool:
-    """Return whether somebody holds a write lock. Asked for a read lock, with which read locks do not interfere."""
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _open_lock(path: str) -> int:

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from support.kernels import eventually
 
+from openshell_kernel.base import claims as inside
 from openshell_kernel.errors import ConfigurationError, LaunchError
-from openshell_kernel.kernel import claims as inside
-from openshell_kernel.policy.selection import describe
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
+from openshell_kernel.server.process import janitor
 from openshell_kernel.server.process.ending import of_child
 
 HOLD = """
 import os, sys, time
-from openshell_kernel.server.claims import Registry
+from openshell_kernel.gpu.claims import Registry
 registry = Registry(sys.argv[1])
 with registry.locked():
     claim = registry.claim(sys.argv[2].split(","), pid=os.getpid())
@@ -34,11 +34,13 @@ time.sleep(600)
 """
 
 ENTRUST = """
+from openshell_kernel.server.process import janitor
 from openshell_kernel.server.process.ending import of_child
 hearing, speaking = os.pipe()
 os.close(speaking)
-claim.keep_until(of_child(int(sys.argv[3]), hearing))
-claim.entrust({})
+ending = of_child(int(sys.argv[3]), hearing)
+claim.keep_until(ending)
+janitor.entrust(claim, ending, {})
 """
 
 
@@ -310,8 +312,9 @@ def test_a_kernel_that_outlives_a_killed_server_keeps_its_gpus_and_no_longer(fol
 def test_what_is_released_is_free_although_the_process_goes_on(registry):
     with subprocess.Popen(["sleep", "600"]) as kernel:
         holding = claim(registry, "GPU-a")
-        holding.keep_until(without_keeper(kernel.pid))
-        holding.entrust({})
+        ending = without_keeper(kernel.pid)
+        holding.keep_until(ending)
+        janitor.entrust(holding, ending, {})
         holding.release()
         assert held(registry) == []
         claim(registry, "GPU-a").release()
@@ -326,7 +329,7 @@ def test_whose_a_claim_is_the_file_system_tells(registry):
     os.pwrite(fd, json.dumps(record).encode(), 0)
     (holder,) = registry.holders()
     assert "\n" not in holder.user
-    assert holder.user in describe(holder)
+    assert holder.user in holder.describe()
     os.close(fd)
     holding.release()
 
@@ -368,7 +371,7 @@ def test_one_at_a_time_chooses(registry, folder):
 
 def test_who_crashed_while_choosing_hinders_nobody(registry, folder):
     code = (
-        "import os, sys; from openshell_kernel.server.claims import Registry\n"
+        "import os, sys; from openshell_kernel.gpu.claims import Registry\n"
         "with Registry(sys.argv[1]).locked(): os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", code, folder])
@@ -389,7 +392,7 @@ def test_the_default_folder_is_the_same_for_every_user():
 def holding_as_another_user(folder):
     script = HOLD.replace("import os, sys, time", "import os, sys, time; os.setgid(54321); os.setuid(54321)", 1)
     # Imported before the change of user, who may not be able to reach this Python.
-    script = "import openshell_kernel.server.claims, pwd, json, secrets\n" + script
+    script = "import openshell_kernel.gpu.claims, pwd, json, secrets\n" + script
     return subprocess.Popen([sys.executable, "-c", script, folder, "GPU-a"], stdout=subprocess.PIPE, text=True)
 
 
