@@ -9,12 +9,12 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from openshell_kernel.policy.model import ConflictMode
+from openshell_kernel.policy.blocks.conflicts import ConflictMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openshell_kernel.policy.model import ConflictsPolicy
+    from openshell_kernel.policy.blocks.conflicts import ConflictsPolicy
 
 
 class Decision(IntEnum):

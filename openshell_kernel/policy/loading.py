@@ -11,8 +11,10 @@ from functools import lru_cache
 from pydantic import ValidationError
 
 from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy.blocks.block import unknown_keys
+from openshell_kernel.policy.blocks.errors import UNKNOWN_KEY
 from openshell_kernel.policy.document import Document, Key, Node, Violation
-from openshell_kernel.policy.model import UNKNOWN_KEY, Policy, unknown_keys
+from openshell_kernel.policy.model import Policy
 
 MAX_FILE_BYTES = 1024 * 1024
 

@@ -5,7 +5,10 @@ import copy
 import pytest
 from pydantic import ValidationError
 
-from openshell_kernel.policy.model import MAX_PATHS, Policy, normalise, unknown_keys
+from openshell_kernel.policy.blocks.block import unknown_keys
+from openshell_kernel.policy.blocks.paths import normalise
+from openshell_kernel.policy.effective import MAX_PATHS
+from openshell_kernel.policy.model import Policy
 
 
 def problems(data):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from openshell_kernel.policy.blocks.environment import SERVER_TOKENS
 from openshell_kernel.policy.effective import Environment
-from openshell_kernel.policy.model import SERVER_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openshell_kernel.errors import ConfigurationError
-from openshell_kernel.policy.model import SERVER_TOKENS, EnvironmentPolicy
+from openshell_kernel.policy.blocks.environment import SERVER_TOKENS, EnvironmentPolicy
 from openshell_kernel.server.planning.environment import compose, looks_secret, redirections
 from openshell_kernel.server.settings import checked
 

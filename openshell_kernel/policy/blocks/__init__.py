@@ -1,0 +1,1 @@
+"""The blocks of a policy, a file each, and what they are built of."""
