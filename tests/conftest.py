@@ -1,5 +1,6 @@
 """Fixtures for every test: what this machine offers, declared and not guessed, so that no test skips in silence."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -47,3 +48,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(name)
         if SLOW & {mark.name for mark in item.iter_markers()}:
             item.add_marker("slow")
+
+
+def pytest_collection_finish():
+    """Leave thousands of collected tests out of garbage collection: each IPython shell that ends collects all else."""
+    gc.freeze()

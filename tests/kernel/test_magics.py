@@ -13,6 +13,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from ruamel.yaml import YAML
+from traitlets.config import Config
 
 from openshell_kernel.base.hardware import Hardware, Status
 from openshell_kernel.kernel import magics, memfd, permissions
@@ -38,8 +39,8 @@ class Shell:
     """A shell that loaded the extension."""
 
     def __init__(self):
-        self.ip = InteractiveShell.instance()
-        self.ip.history_manager.enabled = False
+        # From the start: otherwise a thread of each shell's own goes on writing a file that the test removes.
+        self.ip = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
         self.ip.run_line_magic("load_ext", "openshell_kernel.kernel.magics")
 
     def run(self, cell):
