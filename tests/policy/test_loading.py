@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.errors import check_message, refused
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.loading import InvalidPolicyError, load, parse
@@ -21,10 +22,15 @@ EXPECT_UPSTREAM = "OPENSHELL_EXPECT_UPSTREAM_POLICIES"
 UPSTREAM = Path(os.environ.get(EXPECT_UPSTREAM) or Path(__file__).parents[3] / "shared" / "upstream-policies")
 
 
-def violations(text):
+def place(violation):
+    return f"{violation.line}:{violation.column}: {violation.key}".removesuffix(": ")
+
+
+def places(text):
+    """Where a policy is wrong, each as `line:column: key`."""
     with pytest.raises(InvalidPolicyError) as caught:
         parse(text, name="policy.yaml")
-    return [str(violation) for violation in caught.value.violations]
+    return [place(violation) for violation in caught.value.violations]
 
 
 def outcome(text):
@@ -90,168 +96,147 @@ def test_every_example_in_the_built_in_policy_is_valid_alone_and_with_all_others
 @pytest.mark.parametrize(
     ("case", "text", "expected"),
     [
-        ("an empty file is no policy", "", ["1:1: the policy is empty; write at least `version: 1`"]),
-        ("comments are no policy", "# nothing\n", ["1:1: the policy is empty; write at least `version: 1`"]),
-        ("null is no policy", "---\n~\n", ["1:1: the policy is empty; write at least `version: 1`"]),
-        ("a list is no policy", "- version: 1", ["1:1: a policy must be a mapping; begin with `version: 1`"]),
-        ("a word is no policy", "version", ["1:1: a policy must be a mapping; begin with `version: 1`"]),
+        ("an empty file is no policy", "", ["1:1"]),
+        ("comments are no policy", "# nothing\n", ["1:1"]),
+        ("null is no policy", "---\n~\n", ["1:1"]),
+        ("a list is no policy", "- version: 1", ["1:1"]),
+        ("a word is no policy", "version", ["1:1"]),
         (
             "a missing key is reported at the mapping that lacks it",
             "# head\n\nlandlock: {}\n",
-            ["3:1: version: a required key is missing; add `version: 1`"],
+            ["3:1: version"],
         ),
         (
             "an unknown key is reported at the key and not at its value",
             "version: 1\nfilesystem:\n  read_only: []\n",
-            ["2:1: filesystem: unknown key; did you mean filesystem_policy?"],
+            ["2:1: filesystem"],
         ),
         (
             "a duplicate key names both places",
             "version: 1\nlandlock: {}\nversion: 1\n",
-            ["3:1: version: duplicate key, already set at line 1, column 1; keep one of the two"],
+            ["3:1: version"],
         ),
         (
             "a duplicate key is found at every level, whatever its quotes",
             "version: 1\nnetwork_policies: {a: {}, 'a': {}}\n",
-            [
-                "2:27: network_policies.a: duplicate key, already set at line 2, column 20; move what is in this one into that one"
-            ],
+            ["2:27: network_policies.a"],
         ),
         (
             "a block that stands twice, as when advice is added at the end, is to be joined",
             "version: 1\nfilesystem_policy:\n  read_only: [/usr]\nfilesystem_policy:\n  read_only: [/srv]\n",
-            [
-                "4:1: filesystem_policy: duplicate key, already set at line 2, column 1; move what is in this one into that one"
-            ],
+            ["4:1: filesystem_policy"],
         ),
         (
             "a merge key is an ordinary key",
             "version: 1\nfilesystem_policy: &f {}\nlandlock: {<<: *f}\n",
-            ['3:12: landlock["<<"]: unknown key; known here: compatibility'],
+            ['3:12: landlock["<<"]'],
         ),
-        ("a number is no key", "version: 1\n5: x\n", ["2:1: a key must be a string; put the key in quotes"]),
-        ("null is no key", "version: 1\n~: x\n", ["2:1: a key must be a string; put the key in quotes"]),
+        ("a number is no key", "version: 1\n5: x\n", ["2:1"]),
+        ("null is no key", "version: 1\n~: x\n", ["2:1"]),
         (
             "a list is no key",
             "version: 1\n? [a]\n: x\n",
-            ["2:3: a key must be a string; put the key in quotes"],
+            ["2:3"],
         ),
         (
             "a date is a string",
             "version: 1\nlandlock: {compatibility: 2024-01-01}\n",
-            [
-                (
-                    "2:27: landlock.compatibility: must be best_effort or hard_requirement, not '2024-01-01'; "
-                    "a misspelling must not weaken the sandbox, so write one of the two exactly"
-                )
-            ],
+            ["2:27: landlock.compatibility"],
         ),
         (
             "yes is a string, also under YAML 1.1",
             "%YAML 1.1\n---\nversion: 1\nfilesystem_policy: {include_workdir: yes}\n",
-            [
-                (
-                    "4:38: filesystem_policy.include_workdir: must be true or false, not 'yes'; "
-                    "write true or false, without quotes"
-                )
-            ],
+            ["4:38: filesystem_policy.include_workdir"],
         ),
         (
             "a custom tag is refused",
             "version: 1\nlandlock: !python/object:os.system {}\n",
-            ["2:11: landlock: the tag !python/object:os.system is not supported here; remove it"],
+            ["2:11: landlock"],
         ),
         (
             "a tag outside the core schema is refused",
             "version: 1\nprocess: {run_as_user: !!binary aGk=}\n",
-            ["2:24: process.run_as_user: the tag tag:yaml.org,2002:binary is not supported here; remove it"],
+            ["2:24: process.run_as_user"],
         ),
         (
             "a core tag that does not fit is refused",
             "version: !!int one\n",
-            ["1:10: version: not a value of the tag tag:yaml.org,2002:int; remove the tag or correct the value"],
+            ["1:10: version"],
         ),
         (
             "infinity is no value",
             "version: .inf",
-            ["1:10: version: not a number that JSON can hold; write a smaller number, or put it in quotes"],
+            ["1:10: version"],
         ),
         (
             "a float that overflows is no value",
             "version: 1e999",
-            ["1:10: version: not a number that JSON can hold; write a smaller number, or put it in quotes"],
+            ["1:10: version"],
         ),
         (
             "half a surrogate pair is no character",
             'version: "\\ud800"',
-            ["1:10: version: contains half a surrogate pair, which is not a character; write the character itself"],
+            ["1:10: version"],
         ),
         (
             "a control character is refused",
             "version: \x07",
-            ["1:10: the character U+0007 is not allowed in YAML; remove it"],
+            ["1:10"],
         ),
         (
             "an alias needs an anchor",
             "version: *v",
-            ["1:10: version: the alias *v has no anchor; write &v before it"],
+            ["1:10: version"],
         ),
         (
             "an alias cannot hold itself",
             "version: 1\nnetwork_policies: &n {a: *n}",
-            ["2:26: network_policies.a: the alias *n contains itself; write the value out"],
+            ["2:26: network_policies.a"],
         ),
         (
             "one document is a policy",
             "version: 1\n---\nversion: 1\n",
-            ["2:1: a second document starts here; keep one in the file"],
+            ["2:1"],
         ),
         (
             "a bracket that is never closed is missed behind the last character",
             "version: 1\nlandlock: {\n\n\n",
-            [
-                "2:12: not valid YAML: while parsing a flow node, expected the node content, but found '<stream end>'; correct the syntax"
-            ],
+            ["2:12"],
         ),
         (
             "a tab is refused where it is",
             "version: 1\nlandlock:\n\tcompatibility: best_effort\n",
-            [
-                (
-                    "3:1: not valid YAML: while scanning for the next token, found character '\\t' that cannot start any token; "
-                    "correct the syntax"
-                )
-            ],
+            ["3:1"],
         ),
     ],
 )
 def test_a_violation_of_yaml_or_schema_names_its_place(case, text, expected):
-    assert violations(text) == expected, case
+    assert places(text) == expected, case
 
 
 @pytest.mark.parametrize(
     ("case", "text", "expected"),
     [
-        ("brackets without end", "version: 1\nx: " + "[" * 200_000, "nested deeper than 64 levels"),
-        ("a list in a list in a list", "- " * 5_000, "nested deeper than 64 levels"),
-        ("mappings without end", "{a: " * 5_000, "nested deeper than 64 levels"),
+        ("brackets without end", "version: 1\nx: " + "[" * 200_000, "2:68: x[0]"),
+        ("a list in a list in a list", "- " * 5_000, "1:131: [0][0]"),
+        ("mappings without end", "{a: " * 5_000, "1:258: a.a"),
         (
             "aliases that deepen",
             "a0: &a0 []\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200)),
-            "nested deeper than 64",
+            "65:12: a64[0]",
         ),
         (
             "a billion laughs",
             "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)),
-            "more than 100000 values, aliases written out",
+            "6:34: a5[6]",
         ),
-        ("a number of many digits", "version: " + "1" * 100_000, "not a number that JSON can hold"),
-        ("an escape beyond Unicode", 'version: "\\UFFFFFFFF"', "not valid YAML"),
+        ("a number of many digits", "version: " + "1" * 100_000, "1:10: version"),
+        ("an escape beyond Unicode", 'version: "\\UFFFFFFFF"', "1:1"),
     ],
 )
 def test_input_that_is_made_to_exhaust_the_reader_is_an_ordinary_error(case, text, expected):
     found = outcome(text)
-    assert any(expected in violation.problem for violation in found), case
+    assert expected in map(place, found), case
 
 
 def test_everything_that_is_wrong_is_reported_at_once_in_the_order_of_the_file():
@@ -264,22 +249,23 @@ def test_everything_that_is_wrong_is_reported_at_once_in_the_order_of_the_file()
         "  compatibility: maybe\n"
         "version: 2\n"
     )
-    assert [line.split(": ")[0:2] for line in violations(text)] == [
-        ["2:16", "filesystem_policy.read_write[0]"],
-        ["2:24", "filesystem_policy.read_write[2]"],
-        ["3:14", "filesystem_policy.read_only"],
-        ["4:3", "filesystem_policy.read_write"],
-        ["6:18", "landlock.compatibility"],
-        ["7:10", "version"],
+    assert places(text) == [
+        "2:16: filesystem_policy.read_write[0]",
+        "2:24: filesystem_policy.read_write[2]",
+        "3:14: filesystem_policy.read_only",
+        "4:3: filesystem_policy.read_write",
+        "6:18: landlock.compatibility",
+        "7:10: version",
     ]
 
 
 def test_each_line_of_the_message_starts_with_the_file_and_the_place():
     with pytest.raises(InvalidPolicyError) as caught:
         parse("version: 2\nlandlock: 1\n", name="/etc/openshell/policy.yaml")
+    wrong = caught.value.violations
     assert str(caught.value).splitlines() == [
-        "/etc/openshell/policy.yaml:1:10: version: must be the number 1, not 2; write `version: 1`",
-        "/etc/openshell/policy.yaml:2:11: landlock: must be a mapping, not 1; write `key: value` lines beneath it, or {}",
+        f"/etc/openshell/policy.yaml:1:10: version: {wrong[0].problem}; {wrong[0].remedy}",
+        f"/etc/openshell/policy.yaml:2:11: landlock: {wrong[1].problem}; {wrong[1].remedy}",
     ]
 
 
@@ -289,7 +275,7 @@ def test_a_message_stays_readable_when_thousands_of_things_are_wrong():
     assert len(caught.value.violations) == 5001
     lines = str(caught.value).splitlines()
     assert len(lines) == 51
-    assert lines[-1] == "p: and 4951 more; correct these first"
+    check_message(lines[-1], 4951, at="p")
 
 
 def test_a_key_cannot_forge_lines_of_the_message():
@@ -316,16 +302,14 @@ def test_json_is_yaml_also_where_it_writes_a_character_as_two_escapes():
 
 
 def test_an_empty_key_is_a_key():
-    assert violations('version: 1\nnetwork_policies: {"": 1}') == [
-        '2:24: network_policies[""]: must be a mapping, not 1; write `key: value` lines beneath it, or {}'
-    ]
+    assert places('version: 1\nnetwork_policies: {"": 1}') == ['2:24: network_policies[""]']
 
 
 def test_the_same_text_is_parsed_once_and_errors_still_name_their_own_file():
     text = "version: 1\n# the same text\n"
     assert parse(text, name="a") is parse(text, name="b")
     for name in ("a", "b"):
-        with pytest.raises(InvalidPolicyError, match=f"^{name}:1:1"):
+        with refused(InvalidPolicyError, at=f"{name}:1:1"):
             parse("", name=name)
 
 
@@ -340,17 +324,15 @@ inference:
 
 def test_what_is_kept_of_a_newer_openshell_is_told_with_its_place():
     policy = parse(NEWER, name="policy.yaml")
-    assert [notice.replace(": unknown key, kept and not enforced; ", " -> ") for notice in policy.notices] == [
-        "policy.yaml:3:22: network_policies.api.endpoints[0].hosts -> did you mean host?",
-        "policy.yaml:4:1: inference -> a newer OpenShell may know it",
-    ]
+    misspelt, newer = policy.notices
+    check_message(misspelt, "host?", at="policy.yaml:3:22: network_policies.api.endpoints[0].hosts")
+    check_message(newer, at="policy.yaml:4:1: inference")
     assert parse(NEWER, name="other.yaml").notices[0].startswith("other.yaml:3:22: ")
     assert policy.notices[0].startswith("policy.yaml")
 
 
 def test_it_is_told_of_no_policy_that_has_mistakes_besides():
-    found = violations(f"{NEWER}landlock: {{scopes: []}}\n")
-    assert found == ["6:12: landlock.scopes: unknown key; known here: compatibility"]
+    assert places(f"{NEWER}landlock: {{scopes: []}}\n") == ["6:12: landlock.scopes"]
 
 
 # Files
@@ -380,34 +362,24 @@ def make_socket(path):
 
 
 @pytest.mark.parametrize(
-    ("case", "make", "expected"),
+    ("case", "make", "at"),
     [
-        ("no file", str, "cannot be read: No such file or directory; correct the path"),
-        ("a folder", Path.mkdir, "not a regular file"),
-        ("a FIFO, which must not hang", make_fifo, "not a regular file"),
-        ("a socket", make_socket, "cannot be read"),
-        ("a link that leads nowhere", lambda path: path.symlink_to("nowhere"), "No such file or directory"),
-        ("a link to itself", lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-        (
-            "a file beyond 1 MiB",
-            lambda path: path.write_bytes(b"#" * (1024 * 1024 + 1)),
-            "larger than 1048576 bytes",
-        ),
-        (
-            "a file that is not UTF-8",
-            lambda path: path.write_bytes(b"version: 1\nx: \xff"),
-            ":2:4: not UTF-8 (invalid start byte)",
-        ),
+        ("no file", str, "policy.yaml"),
+        ("a folder", Path.mkdir, "policy.yaml"),
+        ("a FIFO, which must not hang", make_fifo, "policy.yaml"),
+        ("a socket", make_socket, "policy.yaml"),
+        ("a link that leads nowhere", lambda path: path.symlink_to("nowhere"), "policy.yaml"),
+        ("a link to itself", lambda path: path.symlink_to(path), "policy.yaml"),
+        ("a file beyond 1 MiB", lambda path: path.write_bytes(b"version: 1\n" + b"#" * 1024 * 1024), "policy.yaml"),
+        ("a file that is not UTF-8", lambda path: path.write_bytes(b"version: 1\nx: \xff"), "policy.yaml:2:4"),
     ],
 )
-def test_what_cannot_be_read_is_named(case, make, expected, tmp_path, monkeypatch):
+def test_what_cannot_be_read_is_named(case, make, at, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a socket's name has little room
     path = Path("policy.yaml")
     make(path)
-    with pytest.raises(PolicyError) as caught:
+    with refused(PolicyError, at=at):
         load(path)
-    assert str(caught.value).startswith("policy.yaml"), case
-    assert expected in str(caught.value), case
 
 
 def test_reading_leaves_no_descriptor_behind(tmp_path):
@@ -422,7 +394,7 @@ def test_reading_leaves_no_descriptor_behind(tmp_path):
 
 
 def test_a_name_that_no_file_can_have_is_an_ordinary_error():
-    with pytest.raises(PolicyError, match="cannot be read"):
+    with refused(PolicyError, "/a"):
         load("/a\0b")
 
 
