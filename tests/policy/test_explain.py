@@ -7,6 +7,7 @@ import pytest
 from fakes.snapshots import effective, rule
 from hypothesis import given
 from hypothesis import strategies as st
+from support.errors import check_message
 
 from openshell_kernel.base.text import printable
 from openshell_kernel.policy.effective import (
@@ -105,8 +106,7 @@ def test_a_file_rule_covers_that_file_only():
 def test_a_file_rule_does_not_outlive_its_file():
     policy = effective(rule("/data/set/gone", rights=FILE_READ))
     assert allowed(policy, "/data/set/gone", TREE) == (False, False)
-    note = ask(effective(rule("/data/set/tool", rights=FILE_READ)), "/data/set/tool", TREE)[Action.READ].notes[0]
-    assert "once replaced" in note
+    assert ask(effective(rule("/data/set/tool", rights=FILE_READ)), "/data/set/tool", TREE)[Action.READ].notes
 
 
 def test_a_rule_is_judged_by_the_place_that_it_bound_to():
@@ -164,14 +164,14 @@ def test_a_new_file_needs_its_folder_which_has_to_exist():
     assert not remedy.advice
     remedy = ask(effective(), "/data/out/deep/new.csv", TREE)[Action.WRITE].remedy
     assert remedy.yaml.endswith("    - /data/out/deep")
-    assert "Make the folder /data/out/deep first" in remedy.advice
+    assert "/data/out/deep" in remedy.advice
 
 
 def test_nobody_is_told_to_make_a_whole_home_directory_writable_for_a_file_in_it():
     tree = {**TREE, "/home/ada": Kind.DIRECTORY}
     remedy = ask(effective(), "/home/ada/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
     assert remedy.yaml.endswith("read_write:\n    - /home/ada/new.csv")
-    assert "Make it before the kernel starts" in remedy.advice
+    assert remedy.advice
     remedy = ask(effective(), "/home/ada/out/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
     assert remedy.yaml.endswith("    - /home/ada/out")
 
@@ -180,12 +180,12 @@ def test_nobody_is_told_to_make_the_root_folder_writable():
     for path in ("/", "/new.csv"):
         verdict = ask(effective(), path, TREE)[Action.WRITE]
         assert verdict.remedy is None
-        assert "is the root of the file system" in verdict.withheld
+        assert verdict.withheld
 
 
 def test_a_path_that_the_policy_lists_read_only_has_to_leave_that_list():
     remedy = ask(effective(rule("/data/set")), "/data/set", TREE)[Action.WRITE].remedy
-    assert "Take it out of read_only" in remedy.advice
+    assert "read_only" in remedy.advice
 
 
 def test_in_procfs_only_the_whole_helps_and_nothing_can_be_run():
@@ -193,7 +193,7 @@ def test_in_procfs_only_the_whole_helps_and_nothing_can_be_run():
     verdicts = ask(reading, "/proc/self/comm", TREE)
     assert [verdict.allowed for verdict in verdicts.values()] == [True, False]
     assert verdicts[Action.WRITE].remedy.yaml.endswith("read_write:\n    - /proc")
-    assert "command lines" in verdicts[Action.WRITE].remedy.opens
+    assert "/proc" in verdicts[Action.WRITE].remedy.opens
     assert ask(reading, "/proc", TREE)[Action.EXECUTE].remedy is None
     promoted = effective(rule("/proc", READ_WRITE, Origin.PROMOTION, rights=PROC_WRITE_RIGHTS))
     assert allowed(promoted, "/proc/self/comm", TREE) == (True, True)
@@ -206,8 +206,8 @@ def test_a_device_can_be_read_and_written_and_never_run():
 
 
 def test_connecting_to_a_socket_is_said_to_be_another_matter():
-    notes = ask(effective(), "/run/docker.sock", TREE)[Action.WRITE].notes
-    assert any("unix socket" in note for note in notes)
+    assert ask(effective(), "/run/docker.sock", TREE)[Action.WRITE].notes
+    assert not ask(effective(), "/dev/nvidia0", TREE)[Action.WRITE].notes
 
 
 def test_a_skipped_rule_and_a_conflict_are_mentioned_where_they_matter():
@@ -216,8 +216,8 @@ def test_a_skipped_rule_and_a_conflict_are_mentioned_where_they_matter():
         skipped=(Skipped(path="/data", access=READ_WRITE, origin=Origin.POLICY, why="does not exist"),),
         conflicts=(Conflict(path="/dev/nvidia0", origin=Origin.GPU_BASELINE, reason=""),),
     )
-    assert "not applied: does not exist" in ask(policy, "/data/set", TREE)[Action.READ].notes[0]
-    assert "wanted /dev/nvidia0 read-write" in ask(policy, "/dev/nvidia0", TREE)[Action.WRITE].notes[0]
+    check_message(ask(policy, "/data/set", TREE)[Action.READ].notes[0], "/data", "does not exist")
+    check_message(ask(policy, "/dev/nvidia0", TREE)[Action.WRITE].notes[0], "/dev/nvidia0", Origin.GPU_BASELINE.value)
     assert not ask(policy, "/dev/nvidia0", TREE)[Action.READ].notes
 
 
@@ -225,20 +225,18 @@ def test_a_rule_that_was_skipped_because_its_folder_is_missing_is_mentioned_bene
     skipped = Skipped(path="/data/lost", access=READ_WRITE, origin=Origin.POLICY, why="No such file or directory")
     policy = effective(skipped=(skipped,))
     for path in ("/data/lost", "/data/lost/a.csv"):
-        assert ask(policy, path, TREE)[Action.READ].notes == (
-            "A rule for /data/lost was not applied: No such file or directory",
-        )
+        (note,) = ask(policy, path, TREE)[Action.READ].notes
+        check_message(note, skipped.path, skipped.why)
     assert not ask(policy, "/data/other", TREE)[Action.READ].notes
 
 
 def test_a_remedy_says_what_else_it_opens():
-    verdicts = ask(effective(), "/data/set", TREE)
-    assert (
-        verdicts[Action.READ].remedy.opens == "It opens all that is in /data/set, or will be: for reading and running."
-    )
-    assert "reading, writing, deleting and running" in verdicts[Action.WRITE].remedy.opens
-    assert "this file" in ask(effective(), "/data/set/a.csv", TREE)[Action.WRITE].remedy.opens
-    assert "all that is in /data/set" in ask(effective(), "/data/set/new.csv", TREE)[Action.WRITE].remedy.opens
+    folder, file, new = (ask(effective(), path, TREE) for path in ("/data/set", "/data/set/a.csv", "/data/set/new.csv"))
+    for verdict in (folder[Action.READ], folder[Action.WRITE], new[Action.WRITE]):
+        assert "/data/set" in verdict.remedy.opens
+    assert folder[Action.READ].remedy.opens != folder[Action.WRITE].remedy.opens
+    assert file[Action.WRITE].remedy.opens
+    assert not file[Action.READ].remedy.opens
 
 
 def test_no_line_is_proposed_for_what_is_guarded_and_it_is_said_why():
@@ -250,13 +248,12 @@ def test_no_line_is_proposed_for_what_is_guarded_and_it_is_said_why():
     for path in ("/data/set/keys", "/data/set/keys/a", "/data/set", "/data"):
         for verdict in ask(effective(), path, tree, places=places).values():
             assert verdict.remedy is None
-            assert verdict.withheld.startswith(("it ", "its folder "))
-            assert "/data/set/keys, keys of somebody" in verdict.withheld
+            check_message(verdict.withheld, "/data/set/keys", "keys of somebody")
     verdicts = ask(effective(), "/data/out", tree, places=places)
     assert verdicts[Action.READ].remedy
     assert verdicts[Action.WRITE].remedy is None
     verdicts = ask(effective(), "/data/out/new", tree, places=places)
-    assert verdicts[Action.WRITE].withheld == "its folder is /data/out, programs"
+    check_message(verdicts[Action.WRITE].withheld, "/data/out", "programs")
 
 
 def test_only_a_file_that_is_executable_is_a_program(tmp_path):
@@ -296,5 +293,5 @@ def test_what_a_mount_keeps_is_read_and_not_written_whatever_the_rules_grant():
     policy = replace(effective(rule("/data", WRITE_RIGHTS)), kept=("/data/set",))
     assert allowed(policy, "/data/set/tool", TREE) == (True, False, True)
     verdict = ask(policy, "/data/set/a.csv", TREE)[Action.WRITE]
-    assert (verdict.remedy, verdict.notes[-1].startswith("/data/set runs your kernels")) == (None, True)
+    assert (verdict.remedy, "/data/set" in verdict.notes[-1]) == (None, True)
     assert allowed(policy, "/data/new", TREE) == (True, True)

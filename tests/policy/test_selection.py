@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.errors import check_message
 
 from openshell_kernel.base.claims import Holder
 from openshell_kernel.base.hardware import Extra, Family, Gpu, Hardware, MigDevice, RenderNode, Status
@@ -111,15 +112,14 @@ def test_the_beginning_of_a_uuid_names_the_one_gpu_that_it_fits():
     assert chosen(found, devices=["GPU-cd34"]).devices == ("1",)
     assert chosen(found, devices=["GPU-ab12"]).devices == ("0",)
     twins = machine(dataclasses.replace(gpu(0), uuid="GPU-abcd-1"), dataclasses.replace(gpu(1), uuid="GPU-abcd-2"))
-    assert "there is no GPU" in refusal(twins, devices=["GPU-abcd"])
+    assert "GPU-abcd" in refusal(twins, devices=["GPU-abcd"])
 
 
 @pytest.mark.parametrize("kind", ["auto", "required"])
 @pytest.mark.parametrize("name", [7, "GPU-ffff", "0000:99:00.0", "MIG-abcd", "0:1"])
 def test_a_device_that_does_not_exist_stops_the_start_and_names_what_does(kind, name):
     text = refusal(request=kind, devices=[0, name])
-    assert f"there is no GPU {str(name)!r}" in text
-    assert "GPU 3 (H100, GPU-0003, 0000:63:00.0)" in text
+    check_message(text, repr(str(name)), "GPU 3", "GPU-0003", "0000:63:00.0", at="jupyter.gpu")
 
 
 @pytest.mark.parametrize("status", FAULTS)
@@ -173,8 +173,8 @@ def test_required_goes_on_where_the_lost_gpu_is_not_asked_for():
 def test_a_gpu_whose_node_is_missing_is_left_out():
     found = machine(gpu(0), gpu(1), nodes=("/dev/nvidia0",))
     assert chosen(found).nodes == ("/dev/nvidia0",)
-    assert "/dev/nvidia1 is missing" in chosen(found).notices[0]
-    assert "/dev/nvidia1 is missing" in refusal(found, request="required", devices=[1])
+    assert "/dev/nvidia1" in chosen(found).notices[0]
+    assert "/dev/nvidia1" in refusal(found, request="required", devices=[1])
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,15 @@ def test_a_gpu_whose_node_is_missing_is_left_out():
     ids=["a GPU", "nodes of which NVML does not tell", "a GPU with all nodes", "Jetson, where there is none"],
 )
 def test_a_node_that_cuda_needs_and_no_sandbox_could_make_is_missed(hardware, told):
-    assert any("run nvidia-modprobe -u" in notice for notice in chosen(hardware).notices) == told
+    assert any("nvidia-modprobe -u" in notice for notice in chosen(hardware).notices) == told
     assert chosen(hardware, request="none").notices == ()
 
 
 def test_where_minors_are_not_told_all_nodes_are_given_but_for_a_named_gpu():
     found = machine(dataclasses.replace(gpu(0), minor=None), nodes=("/dev/nvidia0", "/dev/nvidia1"))
     assert chosen(found).nodes == ("/dev/nvidia0", "/dev/nvidia1")
-    assert "does not tell its minor" in refusal(found, request="required", devices=[0])
-    assert "does not tell its minor" in chosen(found, count=1).notices[0]
+    assert "minor" in refusal(found, request="required", devices=[0])
+    assert "minor" in chosen(found, count=1).notices[0]
 
 
 def test_count_takes_the_least_loaded_in_the_order_of_their_indices():
@@ -218,8 +218,7 @@ def test_count_prefers_what_the_kernel_held_before():
 
 def test_who_holds_too_much_for_a_required_count_is_told():
     text = refusal(request="required", count=3, held=[ALICE])
-    assert "2 of 4 usable are free" in text
-    assert "GPU 0, GPU 1 are held by alice (process 42, since 2026-11-24T10:00:00+00:00)" in text
+    check_message(text, "GPU 0", "GPU 1", describe(ALICE), at="jupyter.gpu")
 
 
 def test_auto_gives_fewer_than_counted_and_says_so():
@@ -231,7 +230,7 @@ def test_auto_gives_fewer_than_counted_and_says_so():
 def test_a_named_gpu_is_given_although_another_kernel_holds_it_and_that_is_told():
     selection = chosen(devices=[1], held=[ALICE])
     assert selection.devices == ("1",)
-    assert "also held by alice" in selection.notices[0]
+    assert describe(ALICE) in selection.notices[0]
 
 
 def test_mig_devices_are_selected_one_by_one():
@@ -255,7 +254,7 @@ def test_count_counts_mig_devices():
 def test_a_divided_gpu_without_instances_cannot_be_used():
     found = machine(gpu(0, mig=True), gpu(1))
     assert chosen(found).devices == ("1",)
-    assert "no MIG device" in chosen(found).notices[0]
+    assert "nvidia-smi mig -cgi" in chosen(found).notices[0]
 
 
 def test_a_mig_device_without_its_nodes_cannot_be_used():
@@ -284,7 +283,7 @@ def test_no_gpu_is_given_that_the_servers_own_variable_leaves_out(visible, devic
 
 
 def test_a_named_gpu_that_the_servers_variable_leaves_out_is_not_given():
-    assert "CUDA_VISIBLE_DEVICES leaves it out" in refusal(visible="0", devices=[1], request="required")
+    assert "CUDA_VISIBLE_DEVICES" in refusal(visible="0", devices=[1], request="required")
     assert chosen(visible="0", devices=[0, 1]).devices == ("0",)
 
 
@@ -292,7 +291,7 @@ def test_a_named_gpu_that_the_servers_variable_leaves_out_is_not_given():
 def test_where_nobody_can_tell_what_the_servers_variable_allows_nothing_is_given(status):
     selection = chosen(machine(status=status, nodes=("/dev/nvidia0", "/dev/nvidia1")), visible="1")
     assert (selection.granted, selection.nodes, selection.visible) == (False, (), "")
-    assert "allows only some" in selection.notices[0]
+    assert "CUDA_VISIBLE_DEVICES" in selection.notices[0]
 
 
 def test_numbers_in_the_servers_variable_are_told_to_be_ambiguous_where_gpus_differ():
@@ -311,7 +310,7 @@ def test_gpus_without_a_uuid_are_held_all_the_same():
 def test_a_node_that_is_said_to_be_of_two_gpus_is_given_once():
     found = machine(gpu(0, 0), gpu(1, 0))
     assert chosen(found).devices == ("0",)
-    assert "the node of two GPUs" in chosen(found).notices[0]
+    assert "/dev/nvidia0" in chosen(found).notices[0]
 
 
 @pytest.mark.parametrize("node", ["/dev/dxg", "/dev/nvmap"])
@@ -398,8 +397,7 @@ def test_two_kernels_that_count_never_hold_the_same(hardware, count, visible):
 
 def test_a_holder_is_named_as_the_hub_knows_it_and_can_rewrite_no_terminal():
     """In a hub with containers every server is process 1 of the same account."""
-    assert CAROL.describe() == (
-        r"carol\x1b[2J (server gpu\n of the hub, account root, since 2026-11-24T10:00:00+00:00)"
-    )
-    assert ALICE.describe() == "alice (process 42, since 2026-11-24T10:00:00+00:00)"
+    check_message(CAROL.describe(), r"carol\x1b[2J", r"gpu\n", "root", CAROL.since)
+    assert CAROL.describe().isprintable()
+    check_message(ALICE.describe(), "alice", 42, ALICE.since)
     assert len(dataclasses.replace(CAROL, hub_user="x" * 5000, hub_server="y" * 5000).describe()) < 300
