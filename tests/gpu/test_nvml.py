@@ -484,9 +484,8 @@ class TestSlowly:
             gate.touch()
 
         assert discover(slow, root, tell=tell).status is Status.OK
-        assert told[0].startswith("waiting for the NVIDIA driver's answer")
         assert "nvidia-smi -pm 1" in told[0]
-        assert told[-1].endswith("of waiting for the NVIDIA driver: 2 GPUs")
+        assert "2 GPUs" in told[-1]
 
     @pytest.mark.slow
     def test_a_slow_driver_without_persistence_mode_is_told_so(self, library, root, gate):

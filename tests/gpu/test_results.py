@@ -73,6 +73,6 @@ def without_anything(machine):
 )
 def test_nothing_is_recorded_of_stand_ins(machine, spoil):
     spoil(machine)
-    with pytest.raises(gpu_results.NoHardwareError, match="not NVIDIA's hardware"):
+    with pytest.raises(gpu_results.NoHardwareError):
         record(machine)
     assert (machine / "results.md").read_text() == "# On real GPUs\n"

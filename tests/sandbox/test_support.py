@@ -1,8 +1,10 @@
 """A missing Landlock has several causes, and each message says which it is and what to do."""
 
 import errno
+import os
 
 import pytest
+from support.errors import refused
 
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import landlock
@@ -11,24 +13,24 @@ from openshell_kernel.sandbox import landlock
 def test_other_systems_are_told_to_use_linux():
     support = landlock.probe(platform="darwin", release="23.0")
     assert support.abi is None
-    assert "only on Linux, and this is darwin" in support.cause
+    assert "darwin" in support.cause
 
 
 @pytest.mark.parametrize(
-    ("code", "release", "words"),
+    ("code", "release", "named"),
     [
-        (errno.ENOSYS, "5.10.0-28-amd64", "came with 5.13; update the kernel"),
+        (errno.ENOSYS, "5.10.0-28-amd64", "5.13"),
         (errno.ENOSYS, "6.18.0+", "CONFIG_SECURITY_LANDLOCK"),
-        (errno.ENOSYS, "strange", "update the kernel"),
-        (errno.EOPNOTSUPP, "6.1.0", "disabled at boot"),
-        (errno.EPERM, "6.1.0", "seccomp profile"),
-        (errno.EIO, "6.1.0", "cannot be used"),
+        (errno.ENOSYS, "strange", "5.13"),
+        (errno.EOPNOTSUPP, "6.1.0", "lsm="),
+        (errno.EPERM, "6.1.0", "seccomp"),
+        (errno.EIO, "6.1.0", os.strerror(errno.EIO)),
     ],
 )
-def test_each_cause_has_its_message(code, release, words):
-    assert words in landlock.why_missing(code, release)
+def test_each_cause_is_told_apart(code, release, named):
+    assert named in landlock.why_missing(code, release)
 
 
 def test_nothing_is_prepared_without_landlock():
-    with pytest.raises(ConfinementError, match="only on Linux"):
+    with refused(ConfinementError, "darwin"):
         landlock.prepare([], landlock.probe(platform="darwin", release="23.0"))

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.errors import refused
 
 from openshell_kernel.errors import LaunchError
 from openshell_kernel.server.dirs.private_dir import PrivateDir, private_dirs, remove_abandoned
@@ -172,5 +173,5 @@ def test_modes_that_a_notebook_has_changed_are_mended(folder):
 
 def test_a_folder_that_is_gone_is_refused_with_the_remedy(folder):
     folder.remove()
-    with pytest.raises(LaunchError, match="shut the kernel down and start it again"):
+    with refused(LaunchError, folder.path):
         folder.renew()

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.errors import refused
 
 from openshell_kernel.errors import ConfigurationError
 from openshell_kernel.policy.blocks.environment import SERVER_TOKENS, EnvironmentPolicy
@@ -140,17 +141,16 @@ def test_not_even_the_kernelspec_passes_a_token_of_the_server():
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("value", "key"),
     [
-        ({"pas": []}, "environment.pas: unknown key; did you mean pass?"),
-        ({"set": {"A": 1}}, "environment.set.A: a variable's value must be a string"),
-        ({"pass": "A"}, "environment.pass: must be a list"),
+        ({"pas": []}, "environment.pas"),
+        ({"set": {"A": 1}}, "environment.set.A"),
+        ({"pass": "A"}, "environment.pass"),
     ],
 )
-def test_a_mistake_of_the_operator_is_told_in_words(value, message):
-    with pytest.raises(ConfigurationError, match="OpenShellProvisioner") as caught:
+def test_a_mistake_of_the_operator_is_told_with_its_key(value, key):
+    with refused(ConfigurationError, at=f"OpenShellProvisioner.{key}"):
         checked("environment", EnvironmentPolicy, value)
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 import venv
 
 import pytest
+from support.errors import refused
 
 from openshell_kernel.errors import LaunchError
 from openshell_kernel.server.planning import interpreter
@@ -72,7 +73,7 @@ def test_neither_the_working_directory_nor_pythonpath_is_imported(environment, t
 
 @pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/true"])
 def test_what_is_no_python_is_told(program):
-    with pytest.raises(LaunchError, match=r"argv in the kernel's kernel\.json"):
+    with refused(LaunchError, program, "argv", "kernel.json"):
         interpreter.inspect(program, {})
 
 

@@ -5,6 +5,7 @@ import os
 import pwd
 
 import pytest
+from support.errors import check_message
 
 from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS, Access, Origin, Rule
 from openshell_kernel.server.planning import protected_paths
@@ -41,31 +42,33 @@ def test_a_folder_of_its_own_is_safe(home, folder):
 
 
 @pytest.mark.parametrize(
-    ("folder", "reason"),
+    ("folder", "named"),
     [
-        pytest.param("/", "root of the file system", id="the root"),
-        pytest.param("home", "your home directory", id="the home directory"),
-        pytest.param(".", "holds your home directory", id="a parent of the home directory"),
-        pytest.param("home/.ssh", "credentials", id="a folder of credentials"),
-        pytest.param("home/.ssh/sub", "credentials", id="a folder inside one"),
-        pytest.param("home/to-secrets", "credentials", id="a link to one"),
-        pytest.param("home/to-root", "root of the file system", id="a link to the root"),
-        pytest.param("venv", "Python environment", id="the Python environment"),
-        pytest.param("venv/lib", "Python environment", id="a folder inside the Python environment"),
-        pytest.param("src", "Python environment", id="a folder that Python imports from"),
-        pytest.param("policies", "openshell_kernel's own", id="the folder of the policy"),
-        pytest.param("missing", "not a folder", id="a folder that does not exist"),
+        pytest.param("/", "", id="the root"),
+        pytest.param("home", "", id="the home directory"),
+        pytest.param(".", "", id="a parent of the home directory"),
+        pytest.param("home/.ssh", "home/.ssh", id="a folder of credentials"),
+        pytest.param("home/.ssh/sub", "home/.ssh", id="a folder inside one"),
+        pytest.param("home/to-secrets", "home/.ssh", id="a link to one"),
+        pytest.param("home/to-root", "", id="a link to the root"),
+        pytest.param("venv", "venv", id="the Python environment"),
+        pytest.param("venv/lib", "venv", id="a folder inside the Python environment"),
+        pytest.param("src", "src", id="a folder that Python imports from"),
+        pytest.param("policies", "policies", id="the folder of the policy"),
+        pytest.param("missing", "", id="a folder that does not exist"),
     ],
 )
-def test_an_unsafe_folder_is_refused_with_its_reason(home, folder, reason):
-    assert reason in refusal(home, folder)
+def test_an_unsafe_folder_is_refused_and_what_is_at_stake_is_named(home, folder, named):
+    reason = refusal(home, folder)
+    assert reason
+    assert named in reason
 
 
 def test_a_folder_that_all_users_share_is_not_granted(home):
     shared = home.parent / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    assert "files of all users" in refusal(home, "shared")
+    assert refusal(home, "shared")
     (shared / "own").mkdir()
     assert refusal(home, "shared/own") == ""
 
@@ -93,14 +96,15 @@ def test_the_home_of_another_account_is_not_granted(home, folder, number, refuse
     (base / "to-alice").symlink_to("homes/alice")
     known = [account("ghost", 1001, "/"), account("odd", 1002, ""), account("alice", number, base / "homes" / "alice")]
     reason = protected_paths.why_not_write(str(base / folder), (), home=str(home), accounts=lambda: known)
-    assert reason == (f"it is or holds {base}/homes/alice, the home directory of alice" if refused else "")
+    assert bool(reason) is refused
+    assert not refused or f"{base}/homes/alice" in reason
 
 
 @pytest.mark.parametrize("name", [".ssh", ".aws", ".gnupg", ".kube", ".netrc", ".docker/config.json", ".config/gcloud"])
 def test_a_folder_with_credentials_in_it_is_not_granted_whosever_it_is(home, name):
     folder = home.parent / "linked"
     (folder / name).mkdir(parents=True)
-    assert f"it holds {folder / name}, credentials of an account" in refusal(home, "linked")
+    assert str(folder / name) in refusal(home, "linked")
 
 
 @pytest.mark.parametrize("name", [".npmrc", ".docker/Dockerfile", ".vscode/settings.json"])
@@ -113,7 +117,7 @@ def test_settings_that_projects_have_too_tell_nothing(home, name):
 
 def test_a_credential_that_does_not_exist_yet_is_protected_too(home):
     assert not (home / ".aws").exists()
-    assert "holds" in refusal(home, "home") or "home directory" in refusal(home, "home")
+    assert refusal(home, "home")
     (home / ".aws").mkdir()
     assert ".aws" in refusal(home, "home/.aws")
 
@@ -135,12 +139,12 @@ def test_the_programs_of_all_kernelspecs_and_their_environments_are_not_granted(
     kernelspec(home.parent / "ipython/kernels/other", "bash", str(scripts / "start.sh"), "{connection_file}")
     (home.parent / "share/kernels/damaged").mkdir()
     (home.parent / "share/kernels/damaged/kernel.json").write_text("[]")
-    assert refusal(home, project) == f"it holds {project}/.venv/bin/python, a program that a kernelspec runs"
-    assert refusal(home, scripts) == f"it holds {scripts}/start.sh, a program that a kernelspec runs"
+    assert f"{project}/.venv/bin/python" in refusal(home, project)
+    assert f"{scripts}/start.sh" in refusal(home, scripts)
     assert refusal(home, own) == ""
     (project / ".venv/pyvenv.cfg").touch()
     (project / ".venv/lib").mkdir()
-    assert "a Python environment that a kernelspec runs" in refusal(home, project / ".venv/lib")
+    assert f"{project}/.venv" in refusal(home, project / ".venv/lib")
 
 
 @pytest.mark.parametrize("name", ["PATH", "PYTHONPATH", "LD_LIBRARY_PATH"])
@@ -148,19 +152,19 @@ def test_where_unconfined_programs_find_code_is_not_granted(home, monkeypatch, n
     (home / "project" / "code" / "inner").mkdir(parents=True)
     assert refusal(home, "home/project") == ""
     monkeypatch.setenv(name, f"relative::{home}/project/code:{os.environ.get(name, '')}")
-    assert f"it holds {home}/project/code, from where" in refusal(home, home / "project")
-    assert f"it is {home}/project/code, from where" in refusal(home, home / "project/code")
+    for folder in ("project", "project/code"):
+        assert f"{home}/project/code" in refusal(home, home / folder)
     assert refusal(home, "home/project/code/inner") == ""
     # A package that is imported from there is code as well.
     (home / "project" / "code" / "inner" / "__init__.py").touch()
-    assert f"it lies in {home}/project/code, from where" in refusal(home, home / "project/code/inner")
+    assert f"{home}/project/code" in refusal(home, home / "project/code/inner")
 
 
 def test_where_the_user_installs_packages_is_not_granted(home, monkeypatch):
     (home / "project" / "base" / "lib").mkdir(parents=True)
     monkeypatch.setenv("PYTHONUSERBASE", f"{home}/project/base")
     for folder in ("project", "project/base/lib"):
-        assert f"{home}/project/base, the user's Python packages" in refusal(home, home / folder)
+        assert f"{home}/project/base" in refusal(home, home / folder)
 
 
 def exposed(home, path, access, origin=Origin.POLICY):
@@ -174,10 +178,7 @@ def exposed(home, path, access, origin=Origin.POLICY):
 def test_a_rule_of_the_policy_that_opens_credentials_is_told_with_both_names(home, path, access):
     (home / "notebooks" / "src").symlink_to("../.ssh/sub")
     text = exposed(home, home / path, access)
-    assert f"the policy's {access.value} {home / path}" in text
-    link = "" if os.path.realpath(home / path) == str(home / path) else f", which leads to {home}/.ssh"
-    assert f"{home / path}{link}" in text
-    assert f"exposes {home}/.ssh" in text
+    check_message(text, access.value, home / path, home / ".ssh")
 
 
 @pytest.mark.parametrize("access", list(Access))
@@ -224,13 +225,13 @@ def test_a_rule_that_opens_another_kernels_folder_is_told(home, access):
     for origin in (Origin.POLICY, Origin.PROXY_BASELINE):
         rule = Rule(path=str(other.parent), access=access, rights=READ_RIGHTS, origin=origin, reason="")
         (text,) = protected_paths.exposures([rule], protected)
-        assert f"exposes {other} (keys, sockets and files of a kernel)" in text
+        assert str(other) in text
 
 
 def test_a_rule_that_opens_much_is_told_in_one_line_and_what_is_there_comes_first(home):
     (line,) = exposed(home, home, Access.READ_WRITE).splitlines()
-    assert line.partition("exposes ")[2].startswith(str(home / ".ssh"))
-    assert " more: " in line
+    listed = [part for part in line.replace(",", " ").split() if part.startswith(f"{home}/")]
+    assert listed[0] == str(home / ".ssh")
 
 
 def test_a_link_on_the_way_to_a_python_is_as_much_as_the_python(home):
@@ -247,7 +248,7 @@ def test_a_link_on_the_way_to_a_python_is_as_much_as_the_python(home):
     )
     protected = protected_paths.protected([python], [], home=str(home))
     reason = protected_paths.why_not_write(str(base / "linked"), protected, home=str(home))
-    assert reason == f"it holds {base}/linked/.venv, a link to a Python that runs your kernels"
+    assert f"{base}/linked/.venv" in reason
 
 
 def test_an_environment_that_stays_as_it_is_keeps_no_folder_from_a_notebook_and_a_secret_in_it_does(home):
@@ -260,6 +261,6 @@ def test_an_environment_that_stays_as_it_is_keeps_no_folder_from_a_notebook_and_
         return protected_paths.why_not_write(str(folder), held, home=str(home), kept=[str(project / ".venv")])
 
     assert refuse(project, environment) == ""
-    assert "it holds" in refuse(project, environment, secret)
-    assert "it lies in" in refuse(project / ".venv" / "etc", environment)
+    assert secret.path in refuse(project, environment, secret)
+    assert environment.path in refuse(project / ".venv" / "etc", environment)
     assert "it is" in refuse(project / ".venv", environment)

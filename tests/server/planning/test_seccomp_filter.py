@@ -5,6 +5,7 @@ import sys
 
 import pyseccomp
 import pytest
+from support.errors import refused
 
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.plan import LaunchPlan
@@ -71,7 +72,7 @@ def test_what_cuda_and_nested_sandboxes_need_is_not_on_the_list():
         pytest.param(
             "import ctypes.util as u; find = u.find_library\n"
             "u.find_library = lambda name: None if name == 'seccomp' else find(name)",
-            "libseccomp.so.2 is missing (Unable to find libseccomp): apt install libseccomp2",
+            "apt install libseccomp2",
             id="the library",
         ),
     ],
@@ -90,11 +91,11 @@ def test_what_is_missing_is_named_with_the_remedy_and_refuses_only_where_it_is_r
     assert going_on.startswith("Filter(program=b'', detail=")
     assert remedy in going_on
     assert remedy in refusal
-    assert refusal.endswith("or set c.OpenShellProvisioner.require_seccomp = False to go on without this layer")
+    assert "c.OpenShellProvisioner.require_seccomp = False" in refusal
 
 
 def test_on_an_unknown_machine_no_filter_is_made_up():
-    with pytest.raises(ConfinementError, match="x86_64 and aarch64, and this is s390x"):
+    with refused(ConfinementError, "s390x"):
         seccomp_filter.build(abi=7, machine="s390x")
 
 
@@ -112,5 +113,5 @@ def test_a_library_that_is_too_old_is_named():
             def set_attr(self, *_arguments):
                 raise OSError(17, "File exists")
 
-    with pytest.raises(ConfinementError, match=r"File exists.*update libseccomp2"):
+    with refused(ConfinementError, "libseccomp2"):
         seccomp_filter.build(abi=7, binding=Old)
