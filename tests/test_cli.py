@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from support.errors import check_message
 
 POLICY = """\
 version: 1
@@ -102,23 +103,20 @@ def test_a_policy_that_is_gone_can_be_untrusted(cli, policy):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    "make",
     [
-        pytest.param(lambda path: path.unlink(), "No such file or directory", id="it is not there"),
-        pytest.param(lambda path: path.write_text("version: 2\nx: 1\n"), "version", id="it is not valid"),
-        pytest.param(
-            lambda path: (path.rename(path.with_name("o")), path.symlink_to("o")), "symbolic link", id="a link"
-        ),
-        pytest.param(lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file", id="it is a pipe"),
+        pytest.param(lambda path: path.unlink(), id="it is not there"),
+        pytest.param(lambda path: path.write_text("version: 2\nx: 1\n"), id="it is not valid"),
+        pytest.param(lambda path: (path.rename(path.with_name("o")), path.symlink_to("o")), id="a link"),
+        pytest.param(lambda path: (path.unlink(), os.mkfifo(path)), id="it is a pipe"),
     ],
 )
-def test_what_cannot_be_a_policy_is_not_trusted_and_told_in_one_line(cli, home, policy, make, message):
+def test_what_cannot_be_a_policy_is_not_trusted_and_told_in_one_line(cli, home, policy, make):
     make(policy)
     done = cli("trust", policy)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"jupyter openshell: {policy}")
-    assert message in done.stderr
+    assert done.stderr.startswith(f"jupyter openshell: {policy}:")
     assert cli("trust", "--list").stdout == ""
 
 
@@ -126,7 +124,7 @@ def test_a_file_that_would_never_be_looked_for_is_not_trusted(cli, policy):
     policy.rename(policy.with_name("policy.yaml"))
     done = cli("trust", policy.with_name("policy.yaml"))
     assert done.returncode == 1
-    assert "only files named openshell-policy.yaml" in done.stderr
+    check_message(done.stderr, policy.with_name("policy.yaml"), "openshell-policy.yaml")
 
 
 def test_one_wrong_file_does_not_keep_the_others_from_being_trusted(cli, home, policy):
@@ -138,7 +136,7 @@ def test_one_wrong_file_does_not_keep_the_others_from_being_trusted(cli, home, p
 def test_untrusting_what_was_not_trusted_is_an_error(cli, policy):
     done = cli("untrust", policy)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "was not trusted" in done.stderr
+    assert str(policy) in done.stderr
 
 
 def test_a_damaged_store_is_told_in_one_line_and_left_as_it_is(cli, home, policy):
@@ -184,9 +182,10 @@ def test_the_store_holds_what_was_shown(cli, home, policy):
 
 def test_what_a_policy_says_of_gpus_is_shown_when_it_is_trusted(cli, policy):
     policy.write_text("version: 1\njupyter: {gpu: {request: required, count: 2, extras: [dri]}}\n")
-    assert "  GPUs         2, held, with dri, required" in cli("trust", policy).stdout
+    (line,) = [line for line in cli("trust", policy).stdout.splitlines() if line.split()[0] == "GPUs"]
+    check_message(line, 2, "dri", "required")
     policy.write_text("version: 1\n")
-    assert "  GPUs         all, where there are any" in cli("trust", policy).stdout
+    assert [line for line in cli("trust", policy).stdout.splitlines() if line.split()[:2] == ["GPUs", "all,"]]
 
 
 def test_a_policy_that_no_kernel_starts_with_where_there_is_a_gpu_is_warned_of(cli, policy):
@@ -194,8 +193,7 @@ def test_a_policy_that_no_kernel_starts_with_where_there_is_a_gpu_is_warned_of(c
     policy.write_text(f"version: 1\n{text}")
     done = cli("trust", policy)
     assert done.returncode == 0
-    assert "WARNING: no kernel starts with it where there is a GPU" in done.stdout
-    assert "lists /proc, which the gpu baseline wants read-write" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("  WARNING: ") and "/proc" in line]
 
 
 def test_the_version_is_told(cli):
@@ -212,7 +210,7 @@ def test_who_holds_which_gpu_is_printed_for_people_and_for_programs(cli, tmp_pat
 
 def test_the_check_explains_its_exit_status(cli):
     text = cli("gpu-check", "--help").stdout
-    assert "3  the kernel was given no GPU" in text
+    assert [line for line in text.splitlines() if line.split()[:1] == ["3"]]
     assert cli("gpu-check", "--nonsense").returncode == 2
 
 
@@ -227,10 +225,8 @@ def test_the_check_reads_the_servers_configuration_and_another_policy_is_checked
     assert "missing.yaml" in done.stderr
     (home / "none.yaml").write_text("version: 1\njupyter: {gpu: {request: none}}\n")
     done = cli("gpu-check", "--policy", "none.yaml", cwd=home)
-    assert (done.returncode, done.stdout.splitlines()[0]) == (
-        3,
-        f"policy: {home}/none.yaml (set by the provisioner's trait `policy`)",
-    ), done.stderr
+    assert done.returncode == 3, done.stderr
+    check_message(done.stdout, f"{home}/none.yaml", at="policy")
 
 
 def test_the_check_says_why_a_kernel_was_not_started(cli):
@@ -242,7 +238,7 @@ def test_the_check_says_why_a_kernel_was_not_started(cli):
 def test_the_check_asks_no_kernel_that_has_no_policy(cli):
     done = cli("gpu-check", "--kernel", "python3")
     assert done.returncode == 4
-    assert "'python3' has no policy: give --kernel the name of an OpenShell GPU kernel" in done.stderr
+    check_message(done.stderr, "'python3'", "--kernel")
 
 
 WRONG = """\

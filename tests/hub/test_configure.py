@@ -12,6 +12,7 @@ import pytest
 from jupyter_server.serverapp import ServerApp
 from jupyterhub import orm
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
+from support.errors import refused
 from traitlets.config import Config
 
 from hub import running
@@ -108,25 +109,25 @@ class TestPolicy:
 
     @pytest.mark.parametrize("wrong", ["policy.yaml", "~/policy.yaml", "", Path("policy.yaml")])
     def test_a_relative_path_is_refused(self, wrong):
-        with pytest.raises(ConfigurationError, match="is not absolute"):
+        with refused(ConfigurationError, repr(str(wrong)), at="policy"):
             hub.configure(Config(), policy=wrong)
-        with pytest.raises(ConfigurationError, match=r"group_policies\['staff'\].*is not absolute"):
+        with refused(ConfigurationError, repr(str(wrong)), at="group_policies['staff']"):
             hub.configure(Config(), group_policies={"staff": wrong})
 
     @pytest.mark.parametrize("wrong", [3, b"/etc/openshell/policy.yaml", ["/etc/openshell/policy.yaml"]])
     def test_what_is_not_a_path_is_refused(self, wrong):
-        with pytest.raises(ConfigurationError, match="is not the path of a policy file"):
+        with refused(ConfigurationError, repr(wrong), at="policy"):
             hub.configure(Config(), policy=wrong)
 
     @pytest.mark.parametrize("wrong", [["staff"], [], "staff", "", 3, {3: "/x"}, {"": "/x"}])
     def test_what_is_not_a_mapping_of_groups_is_refused(self, wrong):
-        with pytest.raises(ConfigurationError, match=r"group_policies: .* is not"):
+        with refused(ConfigurationError, at="group_policies"):
             hub.configure(Config(), group_policies=wrong)
 
     def test_a_broken_policy_is_refused(self, file):
         file.write_text("version: 1\nfilesystem_polizy: {}\n")
         for arguments in ({"policy": file}, {"group_policies": {"staff": file}}):
-            with pytest.raises(PolicyError, match=f"{file}:2:1"):
+            with pytest.raises(PolicyError, match=f"{file}:2:1: "):
                 hub.configure(Config(), **arguments)
 
     @pytest.mark.hub
@@ -147,45 +148,43 @@ hub.configure(c, policy={str(file)!r})
 class TestFiles:
     """Only root and the hub's own account may have written a policy, and every user has to be able to read it."""
 
-    def refusal(self, path):
-        with pytest.raises(ConfigurationError) as caught:
+    def check_refused(self, path, *named):
+        with refused(ConfigurationError, *named, at=f"group_policies['staff']: {path}"):
             hub.configure(Config(), group_policies={"staff": path})
-        assert str(caught.value).startswith(f"group_policies['staff']: {path}: ")
-        return str(caught.value)
 
     def test_one_that_is_fit_is_taken(self, file):
         hub.configure(Config(), policy=file)
 
     def test_one_that_is_not_there_is_refused_unless_it_is_in_containers(self):
         for arguments in ({"policy": ABSENT["all"]}, {"group_policies": {"staff": ABSENT["all"]}}):
-            with pytest.raises(ConfigurationError, match=r"all\.yaml: No such file .*policies_in_containers=True"):
+            with refused(ConfigurationError, ABSENT["all"], "policies_in_containers=True"):
                 hub.configure(Config(), **arguments)
             hub.configure(Config(), **arguments, **IN_CONTAINERS)
 
     @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
     def test_one_that_others_may_write_is_refused(self, file, mode):
         file.chmod(mode)
-        assert f"others may write {file}, " in self.refusal(file)
+        self.check_refused(file)
 
     @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
     def test_one_in_a_folder_that_others_may_write_is_refused(self, folder, file, mode):
         folder.chmod(mode)
-        assert f"others may write {folder}, " in self.refusal(file)
+        self.check_refused(file, f"{folder}, ")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
     def test_one_that_belongs_to_a_user_is_refused_and_so_is_one_in_a_users_folder(self, folder, file):
         os.chown(file, 1000, 0)
-        assert f"{file} belongs to user 1000" in self.refusal(file)
+        self.check_refused(file, 1000)
         os.chown(file, 0, 0)
         os.chown(folder, 1000, 0)
-        assert f"{folder} belongs to user 1000" in self.refusal(file)
+        self.check_refused(file, f"{folder} ", 1000)
 
     def test_one_behind_a_link_in_a_folder_that_others_may_write_is_refused(self, folder, file):
         (folder / "shared").mkdir()
         (folder / "shared").chmod(0o777)
         link = folder / "shared" / "link.yaml"
         link.symlink_to(file)
-        assert f"others may write {folder / 'shared'}, " in self.refusal(link)
+        self.check_refused(link, f"{folder / 'shared'}, ")
 
     def test_one_behind_a_link_that_nobody_else_can_change_is_taken(self, folder, file):
         (folder / "relative.yaml").symlink_to(f"../{folder.name}/{file.name}")
@@ -201,19 +200,17 @@ class TestFiles:
         link.symlink_to(file)
         hub.configure(Config(), policy=link)
         os.lchown(link, 1000, 1000)
-        assert f"{link} belongs to user 1000" in self.refusal(link)
+        self.check_refused(link, 1000)
 
     def test_links_that_lead_in_circles_are_refused(self, folder):
         (folder / "circle.yaml").symlink_to("circle.yaml")
-        assert "too many symbolic links" in self.refusal(folder / "circle.yaml")
+        self.check_refused(folder / "circle.yaml")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="a hub of an ordinary user may start servers under its own account")
     @pytest.mark.parametrize("what", ["file", "folder"])
     def test_one_that_the_users_cannot_read_is_refused(self, folder, file, what):
         (file if what == "file" else folder).chmod(0o600 if what == "file" else 0o700)
-        refusal = self.refusal(file)
-        assert f"the users cannot {'read' if what == 'file' else 'enter'} " in refusal
-        assert "move the policy to a folder such as /etc/openshell" in refusal
+        self.check_refused(file, file if what == "file" else folder, "/etc/openshell")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
     def test_one_that_a_group_can_read_is_taken(self, file):
@@ -222,7 +219,7 @@ class TestFiles:
         hub.configure(Config(), policy=file)
 
     def test_a_folder_is_no_policy(self, folder):
-        assert "not a regular file" in self.refusal(folder)
+        self.check_refused(folder)
 
     @pytest.mark.parametrize("kind", ["simple", "jupyterhub.spawner.SimpleLocalProcessSpawner", Derived])
     def test_where_all_users_have_the_hubs_account_there_is_nothing_to_tell_apart(self, folder, file, kind):
@@ -240,7 +237,7 @@ class TestOneAccount:
         starting = spawner(c, kind=kind)
         starting.log = logging.getLogger("hub")
         policy(starting)
-        assert ("under the hub's own account" in caplog.text) is warned
+        assert (kind.__name__ in caplog.text) is warned
 
 
 class TestUnmatched:
@@ -249,20 +246,16 @@ class TestUnmatched:
         hub.configure(c, group_policies={"staff": file}, unmatched="refuse")
         assert policy(spawner(c, "staff")) == str(file)
         for groups in ((), ("guests",)):
-            with pytest.raises(ConfigurationError, match=r"alice is in none of the groups .*staff") as caught:
+            with refused(ConfigurationError, "alice", "staff") as caught:
                 policy(spawner(c, *groups))
             assert caught.value.jupyterhub_message == str(caught.value)
 
     @pytest.mark.parametrize(
-        ("arguments", "problem"),
-        [
-            ({"unmatched": "refuse"}, "starts a server for nobody"),
-            ({"unmatched": "refuse", "policy": "/x.yaml"}, "remove one"),
-            ({"unmatched": "Refuse"}, "must be 'policy' or 'refuse'"),
-        ],
+        "arguments",
+        [{"unmatched": "refuse"}, {"unmatched": "refuse", "policy": "/x.yaml"}, {"unmatched": "Refuse"}],
     )
-    def test_settings_that_contradict_each_other_are_refused(self, arguments, problem):
-        with pytest.raises(ConfigurationError, match=problem):
+    def test_settings_that_contradict_each_other_are_refused(self, arguments):
+        with refused(ConfigurationError, "unmatched", *arguments):
             hub.configure(Config(), **arguments)
 
     def test_a_group_that_the_hub_does_not_know_is_warned_of_once(self, spawner, file, caplog):
@@ -274,7 +267,7 @@ class TestUnmatched:
             first.log = logging.getLogger("hub")
             policy(first)
         (warning,) = [record.getMessage() for record in caplog.records]
-        assert "the group 'stuff'" in warning
+        assert "'stuff'" in warning
 
 
 class TestFunctions:
@@ -290,14 +283,10 @@ class TestFunctions:
         c = Config()
         hub.configure(c, policy=lambda s: s.user_options["path"])
         file.chmod(0o666)
-        for path, problem in (
-            (str(file), "others may write"),
-            ("policy.yaml", "is not absolute"),
-            (None, "is not the"),
-        ):
-            with pytest.raises(ConfigurationError, match=problem) as caught:
+        for path in (str(file), "policy.yaml", None):
+            with refused(ConfigurationError, path) as caught:
                 policy(spawner(c, path=path))
-            assert problem in caught.value.jupyterhub_message
+            assert caught.value.jupyterhub_message == str(caught.value)
 
     def test_gpus_are_the_same_for_all_or_a_function_of_the_spawner(self, spawner):
         c = Config()
@@ -306,7 +295,7 @@ class TestFunctions:
         c = Config()
         hub.configure(c, gpus=lambda s: {**ONE_GPU, "count": s.user_options["gpus"]})
         assert json.loads(gpus(spawner(c, gpus=2)))["count"] == 2
-        with pytest.raises(ConfigurationError, match=r"gpus\.count") as caught:
+        with refused(ConfigurationError, "gpus.count") as caught:
             gpus(spawner(c, gpus=-1))
         assert caught.value.jupyterhub_message
 
@@ -324,7 +313,7 @@ class TestFunctions:
 
     @pytest.mark.parametrize("wrong", [{"cuont": 1}, {"count": 0}, [1], "all", {"request": "some"}])
     def test_wrong_ones_are_refused(self, wrong):
-        with pytest.raises(ConfigurationError, match="gpus"):
+        with refused(ConfigurationError, "gpus"):
             hub.configure(Config(), gpus=wrong)
 
 
@@ -360,7 +349,7 @@ class TestOtherSettings:
     def test_an_option_that_contradicts_is_refused(self, arg):
         c = Config()
         c.Spawner.args = [arg, "True"]
-        with pytest.raises(ConfigurationError, match=r"contradicts hub\.configure, which sets .*; remove it"):
+        with refused(ConfigurationError, "--ServerApp.terminals_enabled", "hub.configure"):
             hub.configure(c)
 
     def test_only_extensions_that_are_known_or_named_are_allowed(self, spawner):
@@ -376,28 +365,28 @@ class TestOtherSettings:
 
     @pytest.mark.parametrize("wrong", ["jupyterlab_git", ["a-b"], [""], [3], ["a=True"]])
     def test_what_is_not_a_list_of_extensions_is_refused(self, wrong):
-        with pytest.raises(ConfigurationError, match="extension"):
+        with refused(ConfigurationError, "extension"):
             hub.configure(Config(), extensions=wrong)
 
     def test_args_of_a_kind_of_spawner_stop_its_servers(self, spawner):
         c = Config()
         hub.configure(c)
         c.SimpleLocalProcessSpawner.args = ["--debug"]
-        with pytest.raises(ConfigurationError, match="unconfined"):
+        with refused(ConfigurationError, "hub.configure"):
             policy(spawner(c, kind=SimpleLocalProcessSpawner))
 
     def test_args_that_are_set_afterwards_stop_the_servers(self, spawner):
         c = Config()
         hub.configure(c)
         c.Spawner.args = ["--debug"]
-        with pytest.raises(ConfigurationError, match=r"call that last in jupyterhub_config\.py"):
+        with refused(ConfigurationError, "hub.configure", "jupyterhub_config.py"):
             policy(spawner(c))
 
     def test_user_configuration_that_is_allowed_again_stops_the_servers(self, spawner):
         c = Config()
         hub.configure(c)
         c.LocalProcessSpawner.disable_user_config = False
-        with pytest.raises(ConfigurationError, match="unconfined"):
+        with refused(ConfigurationError, "hub.configure"):
             policy(spawner(c))
 
     @pytest.mark.parametrize(("trait", "ask"), [("policy", policy), ("gpus", gpus)])
@@ -405,17 +394,17 @@ class TestOtherSettings:
         c = Config()
         c.Spawner.args = [f"--OpenShellProvisioner.{trait}=/x"]
         hub.configure(c, gpus=ONE_GPU)
-        with pytest.raises(ConfigurationError, match="would count instead of what hub"):
+        with refused(ConfigurationError, f"--OpenShellProvisioner.{trait}"):
             ask(spawner(c))
 
     def test_an_environment_of_a_kind_of_spawner_is_refused(self):
         c = Config()
         c.KubeSpawner.environment = {"NAME": "value"}
-        with pytest.raises(ConfigurationError, match=r"write it as c\.Spawner\.environment"):
+        with refused(ConfigurationError, "c.KubeSpawner.environment", "c.Spawner.environment"):
             hub.configure(c)
 
     def test_settings_that_only_the_users_servers_read_are_refused_in_the_hubs_configuration(self):
         c = Config()
         c.OpenShellProvisioner.baseline_conflicts = {"mode": "reject_all"}
-        with pytest.raises(ConfigurationError, match=r"add '--OpenShellProvisioner\.baseline_conflicts=\.\.\.' to"):
+        with refused(ConfigurationError, "--OpenShellProvisioner.baseline_conflicts="):
             hub.configure(c)

@@ -218,7 +218,7 @@ def test_count_prefers_what_the_kernel_held_before():
 
 def test_who_holds_too_much_for_a_required_count_is_told():
     text = refusal(request="required", count=3, held=[ALICE])
-    check_message(text, "GPU 0", "GPU 1", describe(ALICE), at="jupyter.gpu")
+    check_message(text, "GPU 0", "GPU 1", ALICE.describe(), at="jupyter.gpu")
 
 
 def test_auto_gives_fewer_than_counted_and_says_so():
@@ -230,7 +230,7 @@ def test_auto_gives_fewer_than_counted_and_says_so():
 def test_a_named_gpu_is_given_although_another_kernel_holds_it_and_that_is_told():
     selection = chosen(devices=[1], held=[ALICE])
     assert selection.devices == ("1",)
-    assert describe(ALICE) in selection.notices[0]
+    assert ALICE.describe() in selection.notices[0]
 
 
 def test_mig_devices_are_selected_one_by_one():
