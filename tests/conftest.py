@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from openshell_kernel.sandbox import landlock
+from openshell_kernel.sandbox import ruleset
 
 # How long an example takes says nothing on a machine that does something else as well.
 hypothesis.settings.register_profile("openshell", deadline=None)
@@ -26,7 +26,7 @@ EXPECTED_ABI = "OPENSHELL_EXPECT_LANDLOCK_ABI"
 @pytest.fixture(scope="session")
 def landlock_abi() -> int:
     """The running kernel's Landlock ABI; where CI declares one, a mismatch fails instead of skipping."""
-    support = landlock.probe()
+    support = ruleset.probe()
     expected = os.environ.get(EXPECTED_ABI)
     if expected is not None:
         assert str(support.abi) == expected, (

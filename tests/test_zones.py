@@ -20,6 +20,8 @@ import openshell_kernel
 PACKAGE = Package(Path(openshell_kernel.__file__).parent)
 NAME = PACKAGE.name
 
+# Of the zone that enforces, the server may know all but the programs that run there.
+SHARED = ("sandbox.report", "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
 # What each zone may import of this package.
 ZONES = {
     "": (),
@@ -28,8 +30,8 @@ ZONES = {
     "policy": ("base", "errors", "policy"),
     "gpu": ("base", "errors", "gpu"),
     "sandbox": ("base", "errors", "sandbox"),
-    "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain"),
-    "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan"),
+    "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
+    "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
     "cli": ("base", "errors", "cli", "policy", "server"),
 }
@@ -120,7 +122,7 @@ def test_a_circle_is_seen(case, files, tmp_path):
 @pytest.mark.parametrize(
     ("project", "importer"),
     [
-        ("landlock", "sandbox/landlock.py"),
+        ("landlock", "sandbox/ruleset.py"),
         ("pynvml", "gpu/nvml.py"),
         ("pyseccomp", "server/planning/seccomp_filter.py"),
     ],

@@ -79,7 +79,7 @@ def _towards_rules(typed: str) -> list[str]:
     try:
         fd = memfd.remembered()
         record = {} if fd is None else json.loads(memfd.read_sealed(fd))
-        rests = [rule["path"][len(start) :] for rule in record["effective"]["rules"] if rule["path"].startswith(start)]
+        rests = [rule["path"][len(start) :] for rule in record["report"]["rules"] if rule["path"].startswith(start)]
     except (SnapshotError, ValueError, LookupError, TypeError, RecursionError):
         return []
     return sorted({typed + rest.partition("/")[0] or "/" for rest in rests})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from openshell_kernel.base.sealed import VARIABLE
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd, start
 from openshell_kernel.kernel.completion import COMMANDS, GPU_OPTIONS, OPTIONS, complete
@@ -19,6 +20,8 @@ from openshell_kernel.kernel.completion import COMMANDS, GPU_OPTIONS, OPTIONS, c
 if TYPE_CHECKING:
     from openshell_kernel.kernel.snapshot import Snapshot
 
+# As the launcher's report has them; importing its types takes too long at the start of a kernel.
+LANDLOCK, _CONFINING = "landlock", ("enforced", "degraded")
 HELP = """\
 %policy show          what this kernel is allowed, where each rule came from, and what is not enforced
 %policy show --json   the same for programs
@@ -43,7 +46,7 @@ def load_ipython_extension(ip: Any) -> None:  # noqa: ANN401 - IPython has no ty
     warning = _prepare()
     if warning:
         _print_before_first_cell(ip, warning)
-    if memfd.VARIABLE in os.environ:
+    if VARIABLE in os.environ:
         from openshell_kernel.kernel.headers import keep_headers  # noqa: PLC0415
 
         keep_headers(os.environ)
@@ -247,8 +250,9 @@ def _prepare() -> str:
 
     try:
         record = json.loads(content)
-        if record["confinement"]["enforced"] is not True:
-            reason = str(record["confinement"]["reason"])
+        landlock = {layer["name"]: layer for layer in record["report"]["layers"]}.get(LANDLOCK, {})
+        if landlock.get("status") not in _CONFINING:
+            reason = str(landlock.get("detail", "nobody asked for it"))
             return f"WARNING: OpenShell does NOT confine this kernel: {reason}. `%policy show` says more."
         for skipped in record["effective"]["skipped"]:
             if skipped["origin"] == "workdir":

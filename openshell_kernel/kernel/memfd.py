@@ -5,16 +5,15 @@ On the kernel's start path: imports nothing that Python has not loaded anyway.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.sealed import VARIABLE, is_sealed
 from openshell_kernel.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VARIABLE = "OPENSHELL_SNAPSHOT_FD"
 SIZE_LIMIT = 16 * 1024 * 1024
 _RESTART = "restart the kernel to record it anew"
 _at_start: dict[str, str] = {}
@@ -55,9 +54,8 @@ def read_sealed(fd: int) -> bytes:
     Raises:
         SnapshotError: it is closed, is something else, is not fully sealed or is too large.
     """
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     try:
-        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & seals != seals:
+        if not is_sealed(fd):
             raise SnapshotError(f"descriptor {fd} is not sealed, so anyone could have altered it; {_RESTART}")
         size = os.fstat(fd).st_size
         if size > SIZE_LIMIT:

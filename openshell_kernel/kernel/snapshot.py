@@ -1,14 +1,14 @@
-"""The snapshot: what the launcher recorded when it had enforced the sandbox, as typed values.
+"""The snapshot: what was decided for this kernel, and the launcher's report of what was achieved, as typed values.
 
-The launcher writes it, this reads it; they share the JSON and no code. `Snapshot.to_json` is what
-`%policy show --json` prints:
+The launcher writes it, this reads it. `Snapshot.to_json` is what `%policy show --json` prints:
 
-    {"format": 1,
-     "effective": {...},     EffectivePolicy, with the rights that were really granted
-     "confinement": {...},   Confinement
+    {"format": 2,
+     "effective": {...},     EffectivePolicy, with the rules that are in force
+     "report": {...},        Report, with what became of every rule and layer
      "kernel": {...}}        KernelProcess
 
-The launcher adds, where the trusted side says so, `guarded`: see `policy.places`.
+In the record the rules stand in the report alone. The launcher adds, where the trusted side says so, `guarded`: see
+`policy.protected_paths`.
 """
 
 from __future__ import annotations
@@ -18,47 +18,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from openshell_kernel.base import wire
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd
-from openshell_kernel.policy.effective import EffectivePolicy, Rule, Skipped, decode
+from openshell_kernel.policy.effective import EffectivePolicy, Skipped, decode
 from openshell_kernel.policy.explain import Guarded, Kind
-
-FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedRule:
-    """What became of one rule: the inode that it binds to and the rights given there, or the `problem`."""
-
-    path: str
-    resolved: str | None
-    kind: Kind | None
-    rights: tuple[str, ...]
-    problem: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedLayer:
-    """A protection beside Landlock's own, and what it covers on this machine or why it is not active."""
-
-    name: str
-    active: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confinement:
-    """What the launcher achieved. `handled` are the rights that Landlock decides about at all."""
-
-    enforced: bool
-    reason: str
-    abi: int | None
-    kernel_release: str
-    no_new_privs: bool
-    scopes: tuple[str, ...]
-    handled: tuple[str, ...]
-    rules: tuple[AppliedRule, ...]
-    layers: tuple[AppliedLayer, ...]
+from openshell_kernel.sandbox.report import FORMAT, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,25 +39,27 @@ class KernelProcess:
 class Snapshot:
     """The effective policy as it was applied, and what enforces it.
 
+    What missing layers leave open is among what `effective` does not enforce.
+
     `guarded` is for advice only, and is not printed: a saved notebook need not tell where everything is.
     """
 
     effective: EffectivePolicy
-    confinement: Confinement
+    report: Report
     kernel: KernelProcess
     guarded: Guarded = field(default_factory=Guarded)
 
     def kinds(self) -> dict[str, Kind | None]:
         """Return the kind of inode behind each rule's path."""
-        return {applied.path: applied.kind for applied in self.confinement.rules}
+        return {rule.path: rule.kind for rule in self.report.rules}
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as JSON values, in the documented shape."""
         return {
             "format": FORMAT,
             "effective": self.effective.to_json(),
-            "confinement": dataclasses.asdict(self.confinement),
-            "kernel": dataclasses.asdict(self.kernel),
+            "report": wire.encode(self.report),
+            "kernel": wire.encode(self.kernel),
         }
 
 
@@ -102,9 +69,9 @@ class _Record:
 
     format: int
     effective: EffectivePolicy
-    confinement: Confinement
+    report: Report
     kernel: KernelProcess
-    guarded: Guarded = field(default_factory=Guarded)
+    guarded: Guarded
 
 
 def read(fd: int) -> Snapshot:
@@ -137,27 +104,20 @@ def parse(content: bytes) -> Snapshot:
     except RecursionError:
         raise SnapshotError("the record is nested too deeply; restart the kernel to record it anew") from None
     return Snapshot(
-        effective=_merge(record.effective, record.confinement),
-        confinement=record.confinement,
+        effective=_applied(record.effective, record.report),
+        report=record.report,
         kernel=record.kernel,
         guarded=record.guarded,
     )
 
 
-def _merge(effective: EffectivePolicy, confinement: Confinement) -> EffectivePolicy:
-    if not confinement.enforced and not confinement.rules:
-        return effective
-    asked = tuple(rule.path for rule in effective.rules)
-    if asked != tuple(applied.path for applied in confinement.rules):
-        raise SnapshotError(
-            "$.confinement.rules: not the rules of $.effective.rules in their order; "
-            "restart the kernel to record it anew"
-        )
-    rules: list[Rule] = []
-    skipped = list(effective.skipped)
-    for rule, applied in zip(effective.rules, confinement.rules, strict=True):
-        if applied.problem:
-            skipped.append(Skipped(path=rule.path, access=rule.access, origin=rule.origin, why=applied.problem))
-        else:
-            rules.append(dataclasses.replace(rule, rights=applied.rights, resolved=applied.resolved))
-    return dataclasses.replace(effective, rules=tuple(rules), skipped=tuple(skipped))
+def _applied(effective: EffectivePolicy, report: Report) -> EffectivePolicy:
+    """Return the policy as it turned out. Where nothing is enforced, its rules are what would be asked for."""
+    problems = [rule for rule in report.rules if rule.problem and report.enforced]
+    skipped = (Skipped(path=rule.path, access=rule.access, origin=rule.origin, why=rule.problem) for rule in problems)
+    return dataclasses.replace(
+        effective,
+        rules=tuple(rule for rule in report.rules if not rule.problem or not report.enforced),
+        skipped=(*effective.skipped, *skipped),
+        unenforced=(*report.residual, *effective.unenforced),
+    )

@@ -11,7 +11,7 @@ policy's request decides here (see `selection`), and `conflicts` may be set to o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.base.hardware import Extra
@@ -229,21 +229,21 @@ class _Building:
             elif present.access is Access.READ_ONLY and need.access is Access.READ_WRITE:
                 self._raise_access(present, need, origin)
             elif present.origin is not Origin.POLICY:
-                self.rules[need.path] = replace(present, rights=_union(present.rights, need.rights))
+                self.rules[need.path] = present._replace(rights=_union(present.rights, need.rights))
 
     def _raise_access(self, present: Rule, need: Need, origin: Origin) -> None:
         path = need.path
         rights = _union(present.rights, need.rights)
         if present.origin is not Origin.POLICY:
-            self.rules[path] = replace(present, access=need.access, rights=rights, origin=origin, reason=need.reason)
+            self.rules[path] = present._replace(access=need.access, rights=rights, origin=origin, reason=need.reason)
             return
         conflict = Conflict(path=path, origin=origin, reason=need.reason)
         # The working directory is no baseline: the policy itself asks for both.
         decision = decide(path, self._conflict_settings) if origin in _BASELINES else Decision.KEEP
         if decision is Decision.PROMOTE:
             self.promotions.append(Promotion(path=path, origin=origin, reason=need.reason))
-            self.rules[path] = replace(
-                present, access=need.access, rights=rights, origin=Origin.PROMOTION, reason=need.reason
+            self.rules[path] = present._replace(
+                access=need.access, rights=rights, origin=Origin.PROMOTION, reason=need.reason
             )
         elif decision is Decision.REJECT:
             self.refused.append(conflict)

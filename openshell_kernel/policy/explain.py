@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base.paths import is_beneath
+from openshell_kernel.base.rules import Kind
 from openshell_kernel.base.text import printable
 from openshell_kernel.policy import advice
 from openshell_kernel.policy.advice import Remedy, yaml_scalar
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 _NOTHING = Guarded()
 
 __all__ = ["Action", "Guarded", "Kind", "Remedy", "Verdict", "kind_of", "why", "yaml_scalar"]
-
-
-class Kind(str, Enum):
-    """What is behind a path, as far as Landlock tells it apart."""
-
-    DIRECTORY = "directory"
-    FILE = "file"
-    DEVICE = "device"
-    OTHER = "other"
 
 
 class Action(str, Enum):

@@ -65,12 +65,6 @@ ALWAYS = (
         why="/dev/pts and /dev/shm are one folder for all: a notebook can read and write what lies there",
     ),
     Unenforced(
-        what="processes that outlive the kernel",
-        why="where 'Nothing stays behind' is not active (Linux before 6.12), or the process that sees to it was killed "
-        "(for want of memory, for example), a program that leaves the kernel's session goes on when the kernel ends, "
-        "confined as it was",
-    ),
-    Unenforced(
         what="who knew the kernel's keys before a restart",
         why="the keys of encryption stay, as Jupyter's open connections cannot change them: another kernel that was "
         "told them can overhear this one; and where a program has a client of its own, as papermill and jupyter "
@@ -119,45 +113,6 @@ MPS = Unenforced(
     why="the policy does not ask for it, and CUDA is led away from it, but its socket has a path, and nothing here "
     "decides who connects: code that names the folder uses the GPUs of the MPS server, whatever this kernel was given",
 )
-_SINCE_ABI = (
-    (
-        2,
-        Unenforced(
-            what="moving files between folders",
-            why="Linux before 5.19 (Landlock ABI 1) refuses every rename and hard link from one folder into another, "
-            "also where both are writable: programs that do not copy instead fail, such as the caches of Triton and "
-            "PyTorch",
-        ),
-    ),
-    (
-        3,
-        Unenforced(
-            what="truncating files",
-            why="Linux before 6.2 (Landlock ABI 2) does not decide about it: seccomp, where it is active, refuses "
-            "truncate(2), also in the notebook's folder, where opening for writing and ftruncate work. Where it is "
-            "not, the notebook can empty every file that its user may write",
-        ),
-    ),
-    (
-        5,
-        Unenforced(
-            what="commands to devices (ioctl)",
-            why="Linux before 6.10 (Landlock ABI 4) does not decide about them: a device that may be opened may be "
-            "controlled. Which may be opened, the rules still decide",
-        ),
-    ),
-    (
-        6,
-        Unenforced(
-            what="signals and abstract Unix sockets",
-            why="Linux before 6.12 (Landlock ABI 5) does not decide about them: the notebook can end other programs of "
-            "its user, Jupyter's server among them, and connect to their abstract sockets",
-        ),
-    ),
-)
-"""What Landlock decides about since an ABI, and what that means before. ABI 4 brought ports, which no rule here uses;
-7 and 8 brought nothing that is enforced here."""
-
 CONNECTION = Unenforced(
     what="the connection to Jupyter",
     why="it is not encrypted: another kernel can overhear what this one prints and is sent, though not send anything; "
@@ -187,26 +142,6 @@ SHARED_NODE = Unenforced(
     why="on WSL2 and Jetson all GPUs are reached through the same devices: CUDA_VISIBLE_DEVICES names the selected "
     "ones, and code can set it differently",
 )
-
-
-_CAPABILITIES = {
-    "dac_override": "Landlock bounds what it reads, writes and runs, and nothing else: in closed folders of every user "
-    "the notebook can look for names (stat), enter (chdir), connect to Unix sockets, and set times and extended "
-    "attributes",
-    "dac_read_search": "Landlock bounds what it reads and runs, and nothing else: in closed folders of every user the "
-    "notebook can look for names (stat), enter (chdir), read extended attributes, and connect to Unix sockets that are "
-    "open to everybody",
-}
-
-
-def capability(name: str) -> Unenforced:
-    """Return what a capability opens that the kernel keeps, by its name in a launch plan."""
-    return Unenforced(what=f"what CAP_{name.upper()} opens, which the kernel keeps", why=_CAPABILITIES[name])
-
-
-def before_abi(abi: int) -> tuple[Unenforced, ...]:
-    """Return what a Landlock of this ABI does not enforce, and newer ones do."""
-    return tuple(item for since, item in _SINCE_ABI if abi < since)
 
 
 def unknown(blocks: Iterable[str]) -> Unenforced:

@@ -12,21 +12,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base import wire
+from openshell_kernel.base.sealed import VARIABLE, sealed
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import frozen, landlock, privileges, procfs, remains, seccomp
-from openshell_kernel.sandbox.plan import SNAPSHOT_VARIABLE, LaunchPlan
+from openshell_kernel.sandbox import ruleset
+from openshell_kernel.sandbox.layers.contract import Context, Need, Stage
+from openshell_kernel.sandbox.layers.identity import Identity
+from openshell_kernel.sandbox.layers.table import TABLE
+from openshell_kernel.sandbox.plan import LaunchPlan
+from openshell_kernel.sandbox.report import FORMAT, LayerStatus, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SNAPSHOT_FORMAT = 1
+    from openshell_kernel.sandbox.layers.contract import Layer
+    from openshell_kernel.sandbox.report import LayerReport
+
 _LARGEST_PLAN = 16 << 20
 _STDERR = 2
 _USAGE = "usage: launcher --plan-fd N [--report-fd M] [--ending-fd K], started by openshell_kernel itself"
@@ -64,13 +71,12 @@ def _descriptors(argv: Sequence[str]) -> tuple[int, int, int | None]:
 
 def _run(plan_fd: int, report_fd: int, ending_fd: int | None) -> None:
     plan = LaunchPlan.from_bytes(_read_all(plan_fd))
-    confinement = _confine(plan, ending_fd)
+    report = wire.encode(_confine(plan, ending_fd))
     _enter(plan.cwd)
     environment = dict(plan.environment)
     if plan.record:
-        snapshot = {"format": SNAPSHOT_FORMAT, "confinement": confinement.to_json(), **plan.record}
-        environment[SNAPSHOT_VARIABLE] = str(_sealed(json.dumps(snapshot).encode()))
-    _report(report_fd, {"status": "confined", "confinement": confinement.to_json()})
+        environment[VARIABLE] = str(_kept({"format": FORMAT, "report": report, **plan.record}))
+    _report(report_fd, {"status": "confined", "report": report})
     # Python ignores these two in itself, and an ignored signal stays ignored across exec.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -87,49 +93,57 @@ def _enter(folder: str) -> None:
         ) from None
 
 
-def _confine(plan: LaunchPlan, ending_fd: int | None) -> landlock.Confinement:
-    """Apply every layer, in the one order that works.
+def _confine(plan: LaunchPlan, ending_fd: int | None) -> Report:
+    """Apply every layer that the plan asks for, in the order of the table, and return what was achieved.
 
-    Mounts and rules need the paths as root sees them, Landlock needs no privilege at all, and what is enforced first
-    may hinder what comes later.
+    Raises:
+        ConfinementError: a layer cannot be applied without which nothing may be started.
     """
-    stays_root = os.geteuid() == 0 and (plan.identity is None or plan.identity.uid == 0)
-    layers = [privileges.leave_terminal()]
-    if plan.proc == "leave":
-        layers += procfs.unchanged(plan.rules, stays_root=stays_root)
-    else:
-        layers += procfs.protect(
-            plan.rules, stays_root=stays_root, refuse=plan.proc == "protect", for_gpu=plan.proc_for_gpu
-        )
-    layers += frozen.freeze(plan.read_only_mounts, plan.pinned)
-    support = landlock.probe()
-    required = support.abi is not None or plan.require_landlock
-    prepared = landlock.prepare(plan.rules, support, plan.kernels_folders) if required else None
-    layers += privileges.drop(plan.identity, plan.keep_capabilities, bounded=required)
-    layers.append(privileges.forbid_core_dumps())
-    if plan.identity is not None:
-        privileges.check_reachable(plan.argv[0], plan.cwd, plan.environment.get("TMPDIR"))
-    scoped = prepared is not None and landlock.enter_signal_domain(support)
-    layers.append(remains.leave_keeper(ending_fd, scoped=scoped, same_user=plan.identity is None))
-    confinement = prepared.enforce() if prepared else _unconfined(plan, support)
-    layers.append(seccomp.install(plan.seccomp, detail=plan.seccomp_detail, required=plan.require_seccomp))
-    return confinement._replace(layers=tuple(layers))
+    context = _context(plan, ending_fd)
+    rows = [(row, row.layer(plan.layers[row.layer.name], context)) for row in TABLE if row.layer.name in plan.layers]
+    done: dict[str, LayerReport] = {}
+
+    def keep(layer: Layer[Any], report: LayerReport | None) -> None:
+        if report is not None:
+            _check_required(layer, report, plan.required)
+            done[layer.name] = report
+
+    for stage in Stage:
+        for row, layer in rows:
+            if row.prepares is stage:
+                keep(layer, layer.prepare())
+        for row, layer in rows:
+            if row.enforces is stage and layer.name not in done:
+                keep(layer, layer.enforce())
+    layers = tuple(done[layer.name] for _, layer in rows)
+    return Report(abi=context.support.abi, release=context.support.release, layers=layers, rules=context.rules)
 
 
-def _unconfined(plan: LaunchPlan, support: landlock.Support) -> landlock.Confinement:
-    return landlock.Confinement(
-        enforced=False,
-        reason=support.cause,
-        abi=None,
-        kernel_release=support.release,
-        no_new_privs=landlock.set_no_new_privs(),
-        scopes=(),
-        handled=(),
-        rules=tuple(
-            landlock.AppliedRule(path=rule.path, resolved=None, kind=None, rights=(), problem="Landlock is missing")
-            for rule in plan.rules
-        ),
+def _context(plan: LaunchPlan, ending_fd: int | None) -> Context:
+    identity = plan.layers.get(Identity.name)
+    is_root = os.geteuid() == 0
+    return Context(
+        program=plan.argv[0],
+        cwd=plan.cwd,
+        temporary=plan.environment.get("TMPDIR"),
+        ending=ending_fd,
+        support=ruleset.probe(),
+        is_root=is_root,
+        stays_root=is_root and (identity is None or identity.uid == 0),
+        new_user=identity is not None,
+        rules=plan.rules,
     )
+
+
+def _check_required(layer: Layer[Any], report: LayerReport, required: tuple[str, ...]) -> None:
+    if report.status is LayerStatus.ABSENT and layer.name in required:
+        remedy = f": {report.remedy}" if report.remedy else ""
+        waiver = (
+            ""
+            if layer.need is Need.ALWAYS
+            else (f"; or set c.OpenShellProvisioner.required = {{{layer.name!r}: False}} {layer.waiver}")
+        )
+        raise ConfinementError(f"{report.detail}{remedy}{waiver}")
 
 
 def _read_all(fd: int) -> bytes:
@@ -138,29 +152,20 @@ def _read_all(fd: int) -> bytes:
         return stream.read(_LARGEST_PLAN)
 
 
-def _sealed(text: bytes) -> int:
-    """Return an inheritable descriptor of an anonymous file with this content, which nobody can change any more.
-
-    Source: memfd_create(2) and fcntl(2), File Sealing.
+def _kept(record: dict[str, Any]) -> int:
+    """Return the descriptor from which the kernel reads its record.
 
     Raises:
         ConfinementError: Linux, or a container around us, makes none.
     """
     try:
-        fd = os.memfd_create("openshell-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        return sealed("openshell-snapshot", json.dumps(record).encode())
     except OSError as error:
         blocked = error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS)
         remedy = "a container's seccomp profile blocks memfd_create: allow it there" if blocked else "try again"
         raise ConfinementError(
             f"the record of the sandbox cannot be kept in memory (memfd_create: {error.strerror}): {remedy}"
         ) from None
-    view = memoryview(text)
-    while view:
-        view = view[os.write(fd, view) :]
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    os.set_inheritable(fd, True)
-    return fd
 
 
 def _refuse(fd: int, error: str) -> None:

@@ -90,13 +90,11 @@ def _result(manager: KernelManager) -> Result:
     outcome = manager.provisioner.outcome if isinstance(manager.provisioner, OpenShellProvisioner) else None
     if outcome is None:
         raise LaunchError(f"the kernel {manager.kernel_name!r} was not started by OpenShell's provisioner")
-    effective, confinement = outcome
+    effective, report = outcome
     steps = _ask(manager) if effective.selection.granted else ()
     return Result(
         policy=effective.source,
-        sandbox=f"enforced, Landlock ABI {confinement['abi']}"
-        if confinement["enforced"]
-        else f"NOT ENFORCED: {confinement['reason']}",
+        sandbox=f"enforced, Landlock ABI {report.abi}" if report.enforced else f"NOT ENFORCED: {report.reason}",
         gpus=_gpus(effective),
         given=effective.selection.granted,
         ok=bool(steps) and all(step["ok"] is True for step in steps),

@@ -20,10 +20,12 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import ConfigurationError, ConfinementError, LaunchError, OpenShellError
-from openshell_kernel.policy.effective import HomeKind, Origin
+from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
+from openshell_kernel.sandbox.report import Report
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.dirs.private_dir import PrivateDir, remove_abandoned
 from openshell_kernel.server.jupyter_compat import forget_failed_start, root_folder
@@ -35,8 +37,9 @@ from openshell_kernel.server.process import arguments, janitor, keys, log_lines
 from openshell_kernel.server.process.ending import holding, of_child
 from openshell_kernel.server.process.launcher_pipes import LauncherPipes
 from openshell_kernel.server.process.logs import server_logs
+from openshell_kernel.server.process.outcome import log_report
 from openshell_kernel.server.process.output import Output
-from openshell_kernel.server.settings import Settings, checked, requested_gpus
+from openshell_kernel.server.settings import FORMER_TRAITS, Settings, checked, requested_gpus, required_layers
 from openshell_kernel.server.stub.plan import stub_plan
 
 if TYPE_CHECKING:
@@ -84,21 +87,11 @@ class OpenShellProvisioner(LocalProvisioner):
         "/etc/openshell/policy.yaml. The policies of users and near notebooks do not count then, and instead of the "
         "built-in one nothing starts.",
     ).tag(config=True)
-    require_landlock = Bool(
-        True,
-        help="Refuse to start where Landlock is missing. When False, a policy that says best_effort starts WITHOUT "
-        "any confinement there, and says so; a policy that says hard_requirement is refused all the same.",
-    ).tag(config=True)
-    require_seccomp = Bool(
-        True,
-        help="Refuse to start where dangerous system calls cannot be filtered: libseccomp is missing, or Linux refuses "
-        "the filter. When False, the kernel starts without this layer there, and %policy show says so.",
-    ).tag(config=True)
-    allow_root_proc = Bool(
-        False,
-        help="Let a kernel that runs as root write to the controls of the machine in /proc where they cannot be made "
-        "read-only (a container without CAP_SYS_ADMIN) and the policy grants /proc read-write. Otherwise such a start "
-        "is refused. A notebook that can write /proc/sys/kernel/core_pattern is root on the machine.",
+    required = Dict(
+        help="Which layers of protection a kernel must have: {'seccomp': False} starts one where seccomp cannot be "
+        "enforced, and says what stays open; {'processes': True} refuses where it cannot hide other processes. "
+        "Landlock, seccomp, and what protects the machine from a kernel of root's are required by default. A policy "
+        "that says hard_requirement requires Landlock whatever stands here.",
     ).tag(config=True)
     discovery_timeout = Float(
         5.0,
@@ -177,7 +170,7 @@ class OpenShellProvisioner(LocalProvisioner):
         self._refusal: Exception | None = None
         # How the kernel was last started: not None means that it ran before, and this is a restart.
         self._last: Planned | None = None
-        self._confinement: dict[str, Any] = {}
+        self._report: Report | None = None
 
     @answered
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's launch arguments
@@ -264,14 +257,12 @@ class OpenShellProvisioner(LocalProvisioner):
         """Return the traits as the planner takes them.
 
         Raises:
-            ConfigurationError: `environment`, `baseline_conflicts`, `gpus` or `gpu_claims` is wrong.
+            ConfigurationError: `required`, `environment`, `baseline_conflicts`, `gpus` or `gpu_claims` is wrong.
         """
         return Settings(
             policy=self.policy,
             require_policy=self.require_policy,
-            require_landlock=self.require_landlock,
-            require_seccomp=self.require_seccomp,
-            allow_root_proc=self.allow_root_proc,
+            required=required_layers(self.required),
             discovery_timeout=self.discovery_timeout,
             required_discovery_timeout=self.required_discovery_timeout,
             environment=checked("environment", EnvironmentPolicy, self.environment),
@@ -284,12 +275,12 @@ class OpenShellProvisioner(LocalProvisioner):
         )
 
     @property
-    def outcome(self) -> tuple[EffectivePolicy, dict[str, Any]] | None:
-        """The policy that the kernel was last started with and the launcher's account of the confinement, if it was.
+    def outcome(self) -> tuple[EffectivePolicy, Report] | None:
+        """The policy that the kernel was last started with and the launcher's report of what was achieved, if it was.
 
         This is the trusted side's: nothing that runs in the kernel has a say in it.
         """
-        return None if self._last is None else (self._last.effective, self._confinement)
+        return None if self._last is None or self._report is None else (self._last.effective, self._report)
 
     def _load(self, folder: str, policy_folder: str | None) -> LoadedPolicy:
         loaded = load_policy(self.settings(), folder=policy_folder or folder, root=root_folder(self._manager))
@@ -300,6 +291,8 @@ class OpenShellProvisioner(LocalProvisioner):
         known = set(cls.class_traits(config=True))
         unknown = sorted(set(keys) - known)
         if unknown:
+            if unknown[0] in FORMER_TRAITS:
+                raise ConfigurationError(f"{unknown[0]} is no longer: {FORMER_TRAITS[unknown[0]]}")
             raise ConfigurationError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(known - {'log'}))}")
 
     @property
@@ -377,8 +370,8 @@ class OpenShellProvisioner(LocalProvisioner):
                 # Beside the launcher's work, which takes longer.
                 entrusting = run_in_thread(janitor.entrust, claim, self._ending, trusted)
             self._log_decisions(planned.effective)
-            self._confinement = await self._carry_out(planned, channel)
-            self._log_outcome(planned.effective, self._confinement)
+            self._report = await self._carry_out(planned, channel)
+            log_report(self.log, cast("str", self.kernel_id), planned.effective.source, self._report)
             if entrusting is not None:
                 await entrusting
         self.cwd = self._loaded.workdir
@@ -451,8 +444,8 @@ class OpenShellProvisioner(LocalProvisioner):
             self._output.close()
             self._output = None
 
-    async def _carry_out(self, planned: Planned, channel: LauncherPipes) -> dict[str, Any]:
-        """Give the launcher its plan, wait until it has become the kernel, and return its account of the confinement.
+    async def _carry_out(self, planned: Planned, channel: LauncherPipes) -> Report:
+        """Give the launcher its plan, wait until it has become the kernel, and return its report.
 
         Raises:
             ConfinementError, LaunchError: it has not.
@@ -467,15 +460,14 @@ class OpenShellProvisioner(LocalProvisioner):
             ) from None
         try:
             last = json.loads(text.splitlines()[-1])
-        except (IndexError, ValueError):
+            report = wire.decode(Report, last["report"]) if last["status"] == "confined" else None
+        except (IndexError, ValueError, KeyError, TypeError):
             raise LaunchError(
                 f"the launcher died before it reported{self._how_it_ended()}; the server's log has its last words"
             ) from None
-        if last["status"] != "confined":
+        if report is None:
             raise ConfinementError(last["error"])
-        confinement: dict[str, Any] = last["confinement"]
-        self._log_confinement(confinement)
-        return confinement
+        return report
 
     async def _listening(self) -> None:
         """Wait until the kernel has made its sockets: a client that connects earlier loses ZMQ's reconnect interval."""
@@ -517,22 +509,6 @@ class OpenShellProvisioner(LocalProvisioner):
             self.log.warning("OpenShell: %s is not granted (%s): %s", skipped.path, skipped.origin.value, skipped.why)
         for notice in effective.notices:
             self.log.warning("OpenShell: %s", notice)
-
-    def _log_confinement(self, confinement: dict[str, Any]) -> None:
-        if confinement["enforced"]:
-            self.log.info("OpenShell: kernel %s is confined by Landlock ABI %s", self.kernel_id, confinement["abi"])
-        else:
-            self.log.warning("OpenShell: kernel %s is NOT CONFINED: %s", self.kernel_id, confinement["reason"])
-
-    def _log_outcome(self, effective: EffectivePolicy, confinement: dict[str, Any]) -> None:
-        self.log.info("OpenShell: kernel %s has the policy %s", self.kernel_id, effective.source)
-        if not confinement["enforced"]:
-            return
-        for rule, applied in zip(effective.rules, confinement["rules"], strict=True):
-            if applied["problem"] and rule.origin is Origin.POLICY:
-                self.log.warning(
-                    "OpenShell: %s is not granted (%s): %s", rule.path, rule.origin.value, applied["problem"]
-                )
 
     async def _stop(self) -> None:
         try:

@@ -10,9 +10,13 @@ import json
 import os
 import sys
 
-from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS
-from openshell_kernel.sandbox import landlock, seccomp
-from openshell_kernel.sandbox.plan import PlanRule
+from openshell_kernel.base import rights
+from openshell_kernel.base.libc import set_no_new_privs
+from openshell_kernel.base.rules import Access, Origin, Rule
+from openshell_kernel.sandbox.layers.contract import Context
+from openshell_kernel.sandbox.layers.landlock import Landlock
+from openshell_kernel.sandbox.layers.seccomp import Seccomp
+from openshell_kernel.sandbox.ruleset import Support
 
 NEITHER = 3
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -44,13 +48,19 @@ ATTEMPTS = {
 def main():
     request = json.load(sys.stdin)
     attempt, path = ATTEMPTS[request["attempt"]], request["path"]
-    landlock.set_no_new_privs()
+    set_no_new_privs()
+    rules = tuple(
+        Rule(name, Access.READ_ONLY, given, Origin.RUNTIME_BASELINE, "", required=True)
+        for given, names in ((rights.READ, request["readable"]), (rights.WRITE, request["writable"]))
+        for name in names
+    )
+    context = Context(support=Support(abi=request["abi"], release=""), rules=rules)
     if request["abi"] is not None:
-        rules = [PlanRule(name, READ_RIGHTS, required=True) for name in request["readable"]]
-        rules += [PlanRule(name, WRITE_RIGHTS, required=True) for name in request["writable"]]
-        landlock.prepare(rules, landlock.Support(abi=request["abi"], release="")).enforce()
+        layer = Landlock(Landlock.takes(rules=rules), context)
+        layer.prepare()
+        layer.enforce()
     if request["program"]:
-        seccomp.install(bytes.fromhex(request["program"]), detail="", required=True)
+        Seccomp(Seccomp.takes(program=bytes.fromhex(request["program"]), detail=""), context).enforce()
     try:
         attempt(path)
         outcome = "ok"

@@ -84,7 +84,7 @@ def test_no_file_in_the_folder_is_imported_by_a_new_kernel_or_its_answers(folder
         for question in QUESTIONS:
             assert kernel.run(f"%policy {question}").error == "", question
         assert ran() == []
-        assert json.loads(kernel.run("%policy show --json").text)["confinement"]["enforced"] is True
+        assert json.loads(kernel.run("%policy show --json").text)["report"]["layers"]
 
 
 def test_nor_is_a_package_or_one_without_a_file_of_its_own(folder, ran):

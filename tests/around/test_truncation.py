@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openshell_kernel.policy import unenforced
+from openshell_kernel.sandbox.layers.landlock import before_abi
 from openshell_kernel.server.planning import seccomp_filter
 
 pytestmark = pytest.mark.usefixtures("landlock_abi")
@@ -80,7 +80,7 @@ def test_no_file_is_opened_past_landlock_by_asking_neither_to_read_nor_to_write(
 
 
 def test_what_a_landlock_lacks_is_told_for_each_abi():
-    lacking = {abi: [item.what for item in unenforced.before_abi(abi)] for abi in range(1, 8)}
+    lacking = {abi: [item.what for item in before_abi(abi)] for abi in range(1, 8)}
     assert lacking == {
         1: ["moving files between folders", *lacking[2]],
         2: ["truncating files", *lacking[3]],

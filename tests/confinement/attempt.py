@@ -16,9 +16,13 @@ import sys
 import termios
 import threading
 
+from openshell_kernel.base import wire
+from openshell_kernel.base.libc import set_no_new_privs
+from openshell_kernel.base.rules import Access, Origin, Rule
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import landlock
-from openshell_kernel.sandbox.plan import PlanRule
+from openshell_kernel.sandbox import ruleset
+from openshell_kernel.sandbox.layers.contract import Context
+from openshell_kernel.sandbox.layers.landlock import Landlock
 
 
 def read(path):
@@ -132,16 +136,19 @@ def attempt(name, *arguments):
 def main():
     signal.alarm(60)
     request = json.load(sys.stdin)
-    rules = [
-        PlanRule(path=path, rights=tuple(rights), required=required, exact=bool(exact))
+    rules = tuple(
+        Rule(path, Access.READ_ONLY, tuple(rights), Origin.RUNTIME_BASELINE, "", required=required, exact=bool(exact))
         for path, rights, required, *exact in request["rules"]
-    ]
+    )
     answer = {}
     if request.get("thread"):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     try:
         if request.get("confine", True):
-            answer["confinement"] = landlock.prepare(rules, landlock.probe()).enforce().to_json()
+            layer = Landlock(Landlock.takes(rules=rules), Context(support=ruleset.probe(), rules=rules))
+            layer.prepare()
+            set_no_new_privs()
+            answer |= {"layer": wire.encode(layer.enforce()), "rules": wire.encode(layer.context.rules)}
         answer["outcomes"] = [attempt(*words) for words in request["attempts"]]
     except ConfinementError as error:
         answer["refused"] = str(error)

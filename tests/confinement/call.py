@@ -21,7 +21,11 @@ import tempfile
 import termios
 import threading
 
-from openshell_kernel.sandbox import landlock, seccomp
+from openshell_kernel.base.libc import set_no_new_privs
+from openshell_kernel.sandbox.layers.contract import Context
+from openshell_kernel.sandbox.layers.seccomp import Seccomp
+from openshell_kernel.sandbox.report import LayerStatus
+from openshell_kernel.sandbox.ruleset import Support
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -173,9 +177,10 @@ def outcome(program, function, *arguments):
         os.setsid()
         signal.alarm(30)
         try:
-            landlock.set_no_new_privs()
+            set_no_new_privs()
             if program:
-                seccomp.install(program, detail="", required=True)
+                layer = Seccomp(Seccomp.takes(program=program, detail=""), Context(support=Support(None, ""), rules=()))
+                assert layer.enforce().status is LayerStatus.ENFORCED
             result = function(*arguments)
         except OSError as error:
             result = errno.errorcode.get(error.errno, f"errno {error.errno}")

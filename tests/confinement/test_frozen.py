@@ -34,10 +34,10 @@ def place():
 
 
 def frozen(place, *attempts, user=None, wrapper=(), kept=("project/.venv",), pinned=(), **changes):
-    paths = {"read_only_mounts": kept, "pinned": pinned}
-    paths = {name: tuple(str(place / path) for path in value) for name, value in paths.items()}
-    granted = plan(*attempts, folders=[place / "project"])
-    return launch(granted._replace(**paths, **changes), user=user, wrapper=wrapper)
+    read_only = tuple(tuple(str(place / path) for path in paths) for paths in (kept, pinned))
+    return launch(
+        plan(*attempts, folders=[place / "project"], read_only=read_only, **changes), user=user, wrapper=wrapper
+    )
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -91,8 +91,9 @@ def test_where_the_same_folder_is_mounted_elsewhere_too_it_is_kept_there(place):
 def test_a_part_of_it_that_is_mounted_elsewhere_is_kept_there(place):
     mounting = f'mount --bind "{place}/project/.venv" "{place}/elsewhere"; exec "$@"'
     wrapper = ["unshare", "--mount", "sh", "-ec", mounting, "sh"]
-    granted = plan(["write", f"{place}/elsewhere/file"], folders=[place / "project", place / "elsewhere"])
-    kept = granted._replace(read_only_mounts=(f"{place}/project/.venv",))
+    attempt, folders = ["write", f"{place}/elsewhere/file"], [place / "project", place / "elsewhere"]
+    granted = plan(attempt, folders=folders)
+    kept = plan(attempt, folders=folders, read_only=((f"{place}/project/.venv",), ()))
     assert launch(kept, wrapper=wrapper).outcomes == ["EROFS"]
     assert launch(granted, wrapper=wrapper).outcomes == ["ok"]
 
@@ -118,8 +119,8 @@ def test_one_that_was_exchanged_for_a_link_starts_nothing(place, user):
 
 def asking(place, *, user=None, wrapper=()):
     """What the program says that tells whether it can be done."""
-    code = f"import sys; sys.path[:0] = [{IMPORTS!r}]; from openshell_kernel.sandbox import frozen; "
-    code += "raise SystemExit(frozen.main(sys.argv[1:]))"
+    code = f"import sys; sys.path[:0] = [{IMPORTS!r}]; "
+    code += "from openshell_kernel.sandbox.layers import read_only; raise SystemExit(read_only.main(sys.argv[1:]))"
     options = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     command = [*wrapper, PYTHON, "-c", code, f"{place}/project/.venv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)

@@ -6,10 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.launching import NOBODY, launch, plan
+from support.launching import NOBODY, launch, plan, rule
 
-from openshell_kernel.policy.effective import READ_RIGHTS
-from openshell_kernel.sandbox.plan import PlanRule
+from openshell_kernel.policy.effective import READ_RIGHTS, Origin
 
 pytestmark = [
     pytest.mark.usefixtures("landlock_abi"),
@@ -41,9 +40,8 @@ def link(base, owner=0, *, folder_owner=0, mode=0o755):
 
 
 def listed(path, *attempts, user=None, required=True, **changes):
-    rule = PlanRule(path=str(path), rights=READ_RIGHTS, required=required, listed=True)
-    basis = plan(*attempts)
-    return launch(basis._replace(rules=(*basis.rules, rule), **changes), user=user)
+    named = rule(path, READ_RIGHTS, required=required, origin=Origin.POLICY)
+    return launch(plan(*attempts, rules=(named,), **changes), user=user)
 
 
 @pytest.mark.parametrize("user", USERS)

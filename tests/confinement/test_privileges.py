@@ -11,7 +11,7 @@ import pytest
 from support import launching
 from support.launching import IMPORTS, LAUNCH, NOBODY, PYTHON, launch, plan, unconfined
 
-from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 
 pytestmark = pytest.mark.usefixtures("landlock_abi")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to give up here")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.launching import NOBODY, launch, plan, unconfined
 
-from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 
 pytestmark = [
     pytest.mark.usefixtures("landlock_abi"),
@@ -102,7 +102,7 @@ def test_without_the_right_to_mount_the_start_is_refused_with_the_remedy():
     refused = launch(plan(proc="protect"), wrapper=WITHOUT_MOUNTS).refused
     assert "/proc/sys" in refused
     assert "Operation not permitted" in refused
-    assert "allow_root_proc = True" in refused
+    assert "required = {'tunables': False}" in refused
     assert "read_only" in refused
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.launching import IMPORTS, LAUNCH, PYTHON, plan
 
 from openshell_kernel.sandbox.keeper import DONE
-from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another identity")
 # Prints the numbers of two that are left: one in this session, one in a session of its own.
@@ -30,10 +30,13 @@ os.read(0, 1)
 """
 KEEP = """
 import os, sys
-from openshell_kernel.sandbox import remains
+from openshell_kernel.sandbox.layers.contract import Context, NoParameters
+from openshell_kernel.sandbox.layers.keeper import Keeper
+from openshell_kernel.sandbox.ruleset import Support
 os.setsid()
-layer = remains.leave_keeper(int(sys.argv[1]), scoped=False, same_user=sys.argv[2] == "same")
-os.write(2, str(layer.active).encode())
+without = Support(abi=5, release="")
+context = Context(support=without, rules=(), ending=int(sys.argv[1]), new_user=sys.argv[2] != "same")
+os.write(2, Keeper(NoParameters(), context).enforce().status.value.encode())
 os.close(int(sys.argv[1]))
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[3]])
 """
@@ -93,7 +96,7 @@ def test_without_a_scope_for_signals_those_of_the_session_are_ended_and_no_more_
         os.close(speaking)
         left = [int(process.stdout.readline()) for _ in range(2)]
         process.kill()
-        assert process.stderr.read(5) == b"False"
+        assert process.stderr.read(8) == b"degraded"
     assert until_closed(hearing) == b""
     states = {lives(pid) for pid in left}
     for pid in filter(lives, left):

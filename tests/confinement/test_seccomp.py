@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pyseccomp
 import pytest
+from support.launching import launch, plan
 
+from openshell_kernel.sandbox.layers.seccomp import Seccomp
 from openshell_kernel.server.planning import seccomp_filter
 from openshell_kernel.server.planning.system_calls import GROUPS, UNKNOWN, Argument, Compare, Refusal
 
@@ -41,7 +43,7 @@ def run(program, **request):
 
 
 def both(program=None, **request):
-    program = program or seccomp_filter.load(required=True).program
+    program = program or seccomp_filter.load().program
     pairs = zip(run(program, **request), run(None, **request), strict=True)
     return [Outcomes(*pair) for pair in pairs]
 
@@ -93,7 +95,7 @@ def test_every_entry_of_the_list_gives_its_error_and_something_else_without_the_
 def test_calls_newer_than_the_list_do_not_exist():
     """Linux does not have them yet: that the filter and not Linux says so cannot be shown for these numbers."""
     calls = [[number, [ALL_BITS] * 6] for number in (UNKNOWN[0], UNKNOWN[-1])]
-    assert run(seccomp_filter.load(required=True).program, calls=calls) == ["ENOSYS", "ENOSYS"]
+    assert run(seccomp_filter.load().program, calls=calls) == ["ENOSYS", "ENOSYS"]
 
 
 @pytest.mark.parametrize("name", ["in_thread", "after_exec", "from_memory"])
@@ -133,35 +135,31 @@ def test_everyday_calls_next_to_the_refused_ones_work():
 class TestInstalling:
     """What the launcher does with a filter that it does not have, or that Linux refuses."""
 
-    CODE = (
-        "import sys\n"
-        "from openshell_kernel.errors import ConfinementError\n"
-        "from openshell_kernel.sandbox import landlock, seccomp\n"
-        "landlock.set_no_new_privs()\n"
-        "try:\n"
-        "    layer = seccomp.install(bytes.fromhex(sys.argv[1]), detail='DETAIL', required=sys.argv[2] == 'yes')\n"
-        "    print(layer.name, layer.active, layer.detail)\n"
-        "except ConfinementError as error:\n"
-        "    print('refused', error)\n"
-    )
     ALLOW_ALL = "060000000000ff7f"  # return SECCOMP_RET_ALLOW
     INVALID = "ffffffffffffffff"
 
-    def install(self, program, *, required):
-        command = [sys.executable, "-c", self.CODE, program, "yes" if required else "no"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    def launched(self, program, *, required=True):
+        parameters = Seccomp.takes(program=bytes.fromhex(program), detail="DETAIL")
+        asked = plan(required=("landlock", *(("seccomp",) if required else ())))
+        return launch(asked.with_layer("seccomp", parameters))
 
     def test_a_filter_in_force_is_an_active_layer(self):
-        assert self.install(self.ALLOW_ALL, required=True) == "seccomp True DETAIL"
+        layer = self.launched(self.ALLOW_ALL).layers["seccomp"]
+        assert (layer["status"], layer["detail"]) == ("enforced", "DETAIL")
 
     def test_without_a_filter_the_start_is_refused_with_the_cause_and_the_way_round(self):
-        answer = self.install("", required=True)
-        assert answer.startswith("refused no seccomp filter can be installed: DETAIL; ")
-        assert "require_seccomp = False" in answer
+        refused = self.launched("").refused
+        assert refused.startswith("no seccomp filter can be installed: DETAIL; ")
+        assert refused.endswith(
+            "or set c.OpenShellProvisioner.required = {'seccomp': False} to go on without this layer"
+        )
 
     def test_a_filter_that_linux_refuses_refuses_the_start(self):
-        assert "refused no seccomp filter can be installed: this Linux " in self.install(self.INVALID, required=True)
+        assert "no seccomp filter can be installed: this Linux " in self.launched(self.INVALID).refused
 
     @pytest.mark.parametrize(("program", "cause"), [("", "DETAIL"), (INVALID, "this Linux was built without")])
     def test_where_the_operator_does_not_require_it_the_layer_says_why_it_is_not_active(self, program, cause):
-        assert self.install(program, required=False).startswith(f"seccomp False {cause}")
+        layer = self.launched(program, required=False).layers["seccomp"]
+        assert layer["status"] == "absent"
+        assert cause in layer["detail"]
+        assert layer["residual"]

@@ -250,7 +250,6 @@ UNTRIED = {
     "the terminal of who runs a notebook": "takes a runner that prints what the notebook says",
     "exports to PDF": "takes a Jupyter that exports the notebook",
     "what earlier notebooks of the folder left": "takes an earlier notebook: tests/around/test_forged_answers.py",
-    "processes that outlive the kernel": "takes the end of the kernel, and another look after it",
     "system calls that everyday programs need": "faults of Linux that nobody knows yet",
 }
 """What is listed and cannot be tried here, and why."""

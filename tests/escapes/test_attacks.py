@@ -40,11 +40,10 @@ def test_what_may_succeed_succeeds_where_the_table_says_so(side, attack):
 
 
 def owned_up(snapshot):
-    """Return what `%policy show` says is not enforced, and the layers that it shows as not active."""
+    """Return what `%policy show` says is not enforced, and the layers that it shows as missing or not whole."""
     listed = [f"{entry['what']}: {entry['why']}" for entry in snapshot["effective"]["unenforced"]]
-    return listed, [
-        f"{layer['name']}: {layer['detail']}" for layer in snapshot["confinement"]["layers"] if not layer["active"]
-    ]
+    layers = snapshot["report"]["layers"]
+    return listed, [f"{layer['title']}: {layer['detail']}" for layer in layers if layer["status"] != "enforced"]
 
 
 def test_what_really_succeeded_is_what_policy_show_owns_up_to(side):

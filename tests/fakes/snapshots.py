@@ -1,11 +1,14 @@
 """Sample snapshots: the JSON that the launcher writes, and the sealed memory file that it leaves."""
 
+import dataclasses
 import fcntl
 import json
 import os
 from typing import Any
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.hardware import Gpu, Hardware, Status
+from openshell_kernel.base.rules import Kind
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_WRITE_RIGHTS,
@@ -22,9 +25,10 @@ from openshell_kernel.policy.effective import (
     Skipped,
     Unenforced,
 )
+from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.report import LayerReport, LayerStatus, Report
 
 ALL_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-HANDLED = [*WRITE_RIGHTS, "make_char", "make_block", "ioctl_dev"]
 FILE_RIGHTS = ("execute", "read_file", "write_file", "truncate")
 
 
@@ -151,42 +155,43 @@ def rich_policy() -> EffectivePolicy:
     )
 
 
-def applied(asked: Rule, problem: str = "") -> dict[str, Any]:
+def applied(asked: Rule, problem: str = "") -> Rule:
     """What the launcher reports of one rule that it applied, or could not apply."""
     if problem:
-        return {"path": asked.path, "resolved": None, "kind": None, "rights": [], "problem": problem}
-    kind = "device" if "ioctl_dev" in asked.rights else "directory" if "read_dir" in asked.rights else "file"
-    return {
-        "path": asked.path,
-        "resolved": asked.path,
-        "kind": kind,
-        "rights": list(asked.rights),
-        "problem": "",
-    }
+        return asked._replace(problem=problem)
+    kind = Kind.DEVICE if "ioctl_dev" in asked.rights else Kind.DIRECTORY if "read_dir" in asked.rights else Kind.FILE
+    return asked._replace(resolved=asked.path, kind=kind)
 
 
-def record(policy: EffectivePolicy | None = None, **confinement: Any) -> dict[str, Any]:
-    """The JSON that the launcher hands to the kernel; keywords replace fields of the confinement."""
+def layer(name: str, status: LayerStatus = LayerStatus.ENFORCED, **changes: Any) -> LayerReport:
+    """What the launcher reports of one layer."""
+    values: dict[str, Any] = {"title": LAYERS[name].title, "detail": f"{name} is {status.value}", **changes}
+    return LayerReport(name=name, status=status, **values)
+
+
+OPEN_TUNABLES = layer("tunables", LayerStatus.ABSENT, detail="the operator lets /proc be written as root")
+
+
+def record(policy: EffectivePolicy | None = None, **report: Any) -> dict[str, Any]:
+    """The JSON that the launcher hands to the kernel; keywords replace fields of the report."""
     policy = policy or rich_policy()
     gone = {"/usr/lib/wsl": "No such file or directory"}
+    achieved = Report(
+        abi=7,
+        release="6.18.44",
+        layers=(
+            layer("landlock", detail="Landlock ABI 7 decides about: execute, signals, abstract sockets"),
+            layer("no_new_privs"),
+            layer("capabilities", detail="none is left, and none can be regained"),
+            OPEN_TUNABLES,
+        ),
+        rules=tuple(applied(item, gone.get(item.path, "")) for item in policy.rules),
+    )
     return {
-        "format": 1,
-        "effective": policy.to_json(),
-        "confinement": {
-            "enforced": True,
-            "reason": "",
-            "abi": 7,
-            "kernel_release": "6.18.44",
-            "no_new_privs": True,
-            "scopes": ["abstract_unix_socket", "signal"],
-            "handled": HANDLED,
-            "rules": [applied(item, gone.get(item.path, "")) for item in policy.rules],
-            "layers": [
-                {"name": "Capabilities", "active": True, "detail": "none is left, and none can be regained"},
-                {"name": "Kernel tunables", "active": False, "detail": "the operator lets /proc be written as root"},
-            ],
-            **confinement,
-        },
+        "format": 2,
+        "effective": dataclasses.replace(policy, rules=()).to_json(),
+        "report": wire.encode(achieved._replace(**report)),
+        "guarded": {"home": "", "places": []},
         "kernel": {
             "started": "2026-11-23T20:41:00+00:00",
             "python": "/opt/python/bin/python",
@@ -197,18 +202,10 @@ def record(policy: EffectivePolicy | None = None, **confinement: Any) -> dict[st
 
 def unenforced(policy: EffectivePolicy | None = None) -> dict[str, Any]:
     """The record of a kernel that the operator let start on a system without Landlock."""
-    return record(
-        policy,
-        enforced=False,
-        reason="this kernel was built without Landlock",
-        abi=None,
-        kernel_release="5.4.0",
-        no_new_privs=False,
-        scopes=[],
-        handled=[],
-        rules=[],
-        layers=[],
-    )
+    policy = policy or rich_policy()
+    missing = layer("landlock", LayerStatus.ABSENT, detail="this kernel was built without Landlock")
+    rules = tuple(rule._replace(problem="Landlock is missing") for rule in policy.rules)
+    return record(policy, abi=None, release="5.4.0", layers=(missing,), rules=rules)
 
 
 def memfd(content: bytes | dict[str, Any], seals: int = ALL_SEALS) -> int:

@@ -20,7 +20,7 @@ from support import gpu_results, kernels
 
 from openshell_kernel.base.hardware import Status
 from openshell_kernel.gpu import discovery
-from openshell_kernel.sandbox import landlock
+from openshell_kernel.sandbox import ruleset
 
 pytestmark = pytest.mark.kernel
 
@@ -108,7 +108,7 @@ def results(gpus):
 
 @pytest.fixture(scope="session")
 def _landlock():
-    support = landlock.probe()
+    support = ruleset.probe()
     if support.abi is None:
         lacking(f"this machine has no Landlock: {support.cause}")
 

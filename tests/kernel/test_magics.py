@@ -92,8 +92,8 @@ def test_show_displays_html_and_text_and_no_json_tree(shell):
 
 def test_show_json_prints_the_whole_record_after_merging(shell):
     data = json.loads(shell.run("%policy show --json").stdout)
-    assert data["format"] == 1
-    assert data["confinement"]["abi"] == 7
+    assert data["format"] == 2
+    assert data["report"]["abi"] == 7
     assert "/usr/lib/wsl" not in [rule["path"] for rule in data["effective"]["rules"]]
     assert data["effective"]["skipped"][-1]["why"] == "No such file or directory"
 
@@ -404,6 +404,7 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
     assert sorted(json.loads(loaded.replace("'", '"'))) == [
         "openshell_kernel",
         "openshell_kernel.base",
+        "openshell_kernel.base.sealed",
         "openshell_kernel.base.text",
         "openshell_kernel.errors",
         "openshell_kernel.kernel",

@@ -15,6 +15,8 @@ from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd, snapshot
 from openshell_kernel.policy.effective import Access, Origin
 from openshell_kernel.policy.explain import Kind
+from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.report import LayerStatus
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -44,20 +46,14 @@ def test_what_the_launcher_sealed_is_read_wherever_the_offset_stands(sealed):
     fd = sealed(snapshots.record())
     first = snapshot.read(fd)
     assert snapshot.read(fd) == first
-    assert first.confinement.abi == 7
+    assert first.report.abi == 7
     assert first.kernel.workdir == "/home/ada/projects/vision"
 
 
 def test_an_applied_rule_has_the_rights_and_the_place_that_were_really_given():
     policy = snapshots.effective(snapshots.rule("/data/link", Access.READ_WRITE))
-    given_rights = {
-        "path": "/data/link",
-        "resolved": "/mnt/file",
-        "kind": "file",
-        "rights": ["read_file"],
-        "problem": "",
-    }
-    result = parse(snapshots.record(policy, rules=[given_rights]))
+    given_rights = policy.rules[0]._replace(resolved="/mnt/file", kind=Kind.FILE, rights=("read_file",))
+    result = parse(snapshots.record(policy, rules=(given_rights,)))
     (rule,) = result.effective.rules
     assert rule.rights == ("read_file",)
     assert rule.resolved == "/mnt/file"
@@ -76,16 +72,20 @@ def test_a_rule_that_could_not_be_applied_is_skipped_with_its_problem():
 
 def test_without_landlock_the_rules_stay_as_they_were_asked_for():
     result = parse(snapshots.unenforced())
-    assert not result.confinement.enforced
-    assert result.effective == snapshots.rich_policy()
+    assert not result.report.enforced
+    asked = snapshots.rich_policy()
+    assert [(rule.path, rule.rights) for rule in result.effective.rules] == [
+        (rule.path, rule.rights) for rule in asked.rules
+    ]
+    assert result.effective.skipped == asked.skipped
 
 
 def test_the_json_for_programs_is_json_and_names_the_rights_that_were_given():
     result = parse(snapshots.record())
     data = json.loads(json.dumps(result.to_json()))
-    assert data.keys() == {"format", "effective", "confinement", "kernel"}
+    assert data.keys() == {"format", "effective", "report", "kernel"}
     assert data["effective"]["rules"][0]["resolved"] == "/usr"
-    assert data["confinement"]["rules"][0]["kind"] == "directory"
+    assert data["report"]["rules"][0]["kind"] == "directory"
 
 
 @pytest.mark.parametrize("missing", [fcntl.F_SEAL_SEAL, fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_WRITE])
@@ -126,19 +126,30 @@ def test_outside_an_openshell_kernel_there_is_no_descriptor():
     assert memfd.descriptor({}) is None
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True, [1]])
+@pytest.mark.parametrize("version", [0, 1, "2", None, True, [1]])
 def test_another_format_is_refused(version):
     with pytest.raises(SnapshotError):
         parse({**snapshots.record(), "format": version})
 
 
-def test_rules_that_are_not_those_of_the_policy_are_refused():
+def test_in_the_record_the_rules_stand_once():
     data = snapshots.record()
-    data["confinement"]["rules"].reverse()
-    with refused(SnapshotError, "$.confinement.rules"):
+    assert data["effective"]["rules"] == []
+    assert len(parse(data).effective.rules) == len(data["report"]["rules"]) - 1
+
+
+def test_what_a_missing_layer_leaves_open_is_not_enforced():
+    tunables = snapshots.layer("tunables", LayerStatus.ABSENT, residual=LAYERS["tunables"].residual)
+    missing = parse(snapshots.record(layers=(snapshots.layer("landlock"), tunables))).effective.unenforced
+    whole = parse(snapshots.record(layers=(snapshots.layer("landlock"), snapshots.layer("tunables"))))
+    assert set(missing) - set(whole.effective.unenforced) == set(LAYERS["tunables"].residual)
+
+
+def test_a_damaged_report_is_named_by_its_path():
+    data = snapshots.record()
+    data["report"]["rules"][3]["path"] = "relative"
+    with refused(SnapshotError, "$.report.rules[3].path: "):
         parse(data)
-    with refused(SnapshotError, "$.confinement.rules"):
-        parse(snapshots.record(rules=[]))
 
 
 def test_nesting_beyond_all_measure_is_an_error_not_a_crash():

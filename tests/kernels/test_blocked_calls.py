@@ -37,11 +37,11 @@ def test_seccomp_that_is_blocked_is_told_apart_from_a_library_that_is_too_old(st
     assert "a container's seccomp profile" in error
     assert "the system call seccomp" in error
     assert "update libseccomp2" not in error
-    assert "require_seccomp = False" in error
+    assert "required = {'seccomp': False}" in error
 
 
 def test_seccomp_that_is_blocked_is_no_obstacle_where_the_operator_does_without(start):
-    outcome = start("seccomp", "EPERM", require_seccomp=False)
+    outcome = start("seccomp", "EPERM", required={"seccomp": False})
     assert "I run" in outcome["text"]
     assert "a container's seccomp profile blocks the system call seccomp" in " ".join(outcome["shown"].split())
 

@@ -62,8 +62,8 @@ def test_of_another_program_of_the_same_user_nothing_private_is_told(kernel, oth
 
 def test_command_lines_of_others_are_hidden_where_that_can_be_and_otherwise_it_is_said(kernel, other):
     seen = kernel.run(f"print(open('/proc/{other}/cmdline').read())")
-    layers = {layer["name"]: layer for layer in kernel.json("%policy show --json")["confinement"]["layers"]}
-    assert layers["Other processes"]["active"] == (seen.error != "")
-    assert ("command lines of all are shown" in layers["Other processes"]["detail"]) == (seen.error == "")
+    layers = {layer["name"]: layer for layer in kernel.json("%policy show --json")["report"]["layers"]}
+    assert (layers["processes"]["status"] == "enforced") == (seen.error != "")
+    assert ("command lines of all are shown" in layers["processes"]["detail"]) == (seen.error == "")
     if os.geteuid() != 0:
         assert seen.error == ""

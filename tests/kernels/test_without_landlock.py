@@ -55,7 +55,7 @@ def test_the_start_is_refused_with_the_cause_and_the_remedy(start, code, words):
 
 
 def test_a_policy_that_requires_enforcement_is_refused_although_the_operator_would_let_it(start):
-    outcome, _ = start("ENOSYS", require_landlock=False)
+    outcome, _ = start("ENOSYS", required={"landlock": False})
     assert outcome["error"].startswith("ConfinementError")
 
 
@@ -66,7 +66,7 @@ def test_best_effort_alone_is_not_enough(start, write_policy):
 
 def test_with_best_effort_and_the_operators_leave_it_runs_unconfined_and_says_so_everywhere(start, write_policy):
     write_policy(BEST_EFFORT)
-    outcome, log = start("ENOSYS", require_landlock=False)
+    outcome, log = start("ENOSYS", required={"landlock": False})
     assert "I run" in outcome["text"]
     assert "does NOT confine this kernel" in outcome["text"]
     assert "not enforced" in outcome["shown"].lower()

@@ -51,12 +51,12 @@ def test_the_start_is_refused_with_the_cause_and_the_remedy(start, without, word
     error = start(without)["error"]
     assert error.startswith("ConfinementError: no seccomp filter can be ")
     assert words in error
-    assert "require_seccomp = False" in error
+    assert "required = {'seccomp': False}" in error
 
 
 @CASES
 def test_with_the_operators_leave_it_runs_and_says_that_this_layer_is_missing(start, without, words):
-    outcome = start(without, require_seccomp=False)
+    outcome = start(without, required={"seccomp": False})
     assert "I run" in outcome["text"]
     shown = " ".join(outcome["shown"].split())
     assert "[ ] seccomp: " in shown

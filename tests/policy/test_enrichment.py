@@ -18,6 +18,7 @@ from openshell_kernel.policy.effective import (
     Compatibility,
     EffectivePolicy,
     Origin,
+    decode,
 )
 from openshell_kernel.policy.enrichment import Runtime, enrich
 from openshell_kernel.policy.model import Policy
@@ -315,8 +316,8 @@ def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writabl
     except PolicyError:
         assert loose.notices
     else:
-        assert [replace(rule, required=False) for rule in strict.rules] == [
-            replace(rule, required=False) for rule in loose.rules
+        assert [rule._replace(required=False) for rule in strict.rules] == [
+            rule._replace(required=False) for rule in loose.rules
         ]
 
 
@@ -333,7 +334,7 @@ def test_enrichment_is_idempotent(document, inventory):
 def test_every_rule_has_a_reason_and_the_record_survives_json(document, inventory):
     effective = enriched(document, inventory)
     assert all(rule.reason and rule.rights for rule in effective.rules)
-    assert EffectivePolicy.from_json(effective.to_json()) == effective
+    assert decode(EffectivePolicy, effective.to_json()) == effective
 
 
 def silent(**lists):

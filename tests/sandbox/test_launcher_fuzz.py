@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from support.launching import rule
 
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.policy.effective import PROC_READ_RIGHTS, READ_RIGHTS
-from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.plan import LaunchPlan
 from openshell_kernel.server.planning import seccomp_filter
 
 CANARY = Path(__file__).parent.parent / "confinement" / "canary.py"
@@ -37,6 +39,21 @@ class Outside:
     fd: int
     arguments: tuple[str, ...]
     plan: LaunchPlan
+
+
+def layers(readable):
+    """Every layer, with a filter of system calls, and the files that a program in Python needs."""
+    compiled = seccomp_filter.load()
+    given = {
+        "landlock": {
+            "rules": (
+                *(rule(path, READ_RIGHTS) for path in readable),
+                rule("/proc", PROC_READ_RIGHTS, required=True),
+            )
+        },
+        "seccomp": {"program": compiled.program, "detail": compiled.detail},
+    }
+    return {name: layer.takes(**given.get(name, {})) for name, layer in LAYERS.items() if not layer.may_be_left_out}
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +78,9 @@ def outside(landlock_abi):
                 argv=(sys.executable, "-I", str(CANARY), *arguments),
                 cwd="/",
                 environment={"LANG": "C.UTF-8"},
-                rules=(
-                    *(PlanRule(path=path, rights=READ_RIGHTS, required=False) for path in readable),
-                    PlanRule(path="/proc", rights=PROC_READ_RIGHTS, required=True),
-                ),
-                require_landlock=True,
+                layers=layers(readable),
+                required=("landlock", "seccomp"),
                 record={"effective": {}, "kernel": {"workdir": "/"}},
-                seccomp=seccomp_filter.load(required=True).program,
-                require_seccomp=True,
             ),
         )
         os.close(fd)
@@ -128,7 +140,7 @@ def assert_confined_or_not_run(outside, text):
             assert started.canary["file"] == ("ok" if grants(plan, outside.secret) else "EACCES")
         assert "ok" not in (started.canary["socket"], started.canary["signal"])
         assert started.canary["no_new_privs"] == 1
-        if plan.seccomp == outside.plan.seccomp:
+        if plan.layers["seccomp"] == outside.plan.layers["seccomp"]:
             assert started.canary["seccomp"] == FILTERED
     return started
 
@@ -229,9 +241,8 @@ def test_no_damaged_value_starts_an_unconfined_program(outside, data):
     event("it ran" if started.canary else "it did not run")
 
 
-@pytest.mark.parametrize("key", ["require_landlock", "require_seccomp"])
-def test_a_requirement_that_was_lost_does_not_switch_off_what_the_machine_can_enforce(outside, key):
-    started = assert_confined_or_not_run(outside, changed(outside.plan.to_bytes(), (key,), False))
+def test_requirements_that_were_lost_do_not_switch_off_what_the_machine_can_enforce(outside):
+    started = assert_confined_or_not_run(outside, changed(outside.plan.to_bytes(), ("required",), []))
     assert started.canary["socket"] == "EPERM"
     assert started.canary["seccomp"] == FILTERED
 
@@ -239,13 +250,13 @@ def test_a_requirement_that_was_lost_does_not_switch_off_what_the_machine_can_en
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        pytest.param(("rules",), [], id="no rules"),
-        pytest.param(("seccomp",), "", id="no filter, though it is required"),
-        pytest.param(("seccomp",), "0000000000000000", id="a filter that Linux does not accept"),
+        pytest.param(("layers", "landlock", "rules"), [], id="no rules"),
+        pytest.param(("layers", "seccomp", "program"), "", id="no filter, though it is required"),
+        pytest.param(("layers", "seccomp", "program"), "0000000000000000", id="a filter that Linux does not accept"),
         pytest.param(("environment",), {"\ud800": ""}, id="a variable whose name no program can be given"),
         pytest.param(("argv", 2), "\ud800", id="an argument that no program can be given"),
         pytest.param(("cwd",), "/\ud800", id="a working directory that cannot exist"),
-        pytest.param(("rules", 0, "path"), "/\ud800", id="a path that cannot exist"),
+        pytest.param(("layers", "landlock", "rules", 0, "path"), "/\ud800", id="a path that cannot exist"),
         pytest.param(("record", "effective"), "\ud800", id="a record that is not quite text"),
     ],
 )

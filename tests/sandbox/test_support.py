@@ -4,14 +4,15 @@ import errno
 import os
 
 import pytest
-from support.errors import refused
 
-from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import landlock
+from openshell_kernel.sandbox import ruleset
+from openshell_kernel.sandbox.layers.contract import Context
+from openshell_kernel.sandbox.layers.landlock import Landlock
+from openshell_kernel.sandbox.report import LayerStatus
 
 
 def test_other_systems_are_told_to_use_linux():
-    support = landlock.probe(platform="darwin", release="23.0")
+    support = ruleset.probe(platform="darwin", release="23.0")
     assert support.abi is None
     assert "darwin" in support.cause
 
@@ -28,9 +29,13 @@ def test_other_systems_are_told_to_use_linux():
     ],
 )
 def test_each_cause_is_told_apart(code, release, named):
-    assert named in landlock.why_missing(code, release)
+    assert named in ruleset.why_missing(code, release)
 
 
 def test_nothing_is_prepared_without_landlock():
-    with refused(ConfinementError, "darwin"):
-        landlock.prepare([], landlock.probe(platform="darwin", release="23.0"))
+    support = ruleset.probe(platform="darwin", release="23.0")
+    layer = Landlock(Landlock.takes(rules=()), Context(support=support, rules=()))
+    report = layer.prepare()
+    assert report is not None
+    assert report.status is LayerStatus.ABSENT
+    assert "darwin" in report.detail

@@ -13,8 +13,10 @@ from pathlib import Path
 import landlock
 
 import openshell_kernel
+from openshell_kernel.base.rules import Access, Origin, Rule
 from openshell_kernel.policy.effective import PROC_READ_RIGHTS, PROC_WRITE_RIGHTS, READ_RIGHTS, WRITE_RIGHTS
-from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.plan import LaunchPlan
 
 
 def _copied():
@@ -56,24 +58,55 @@ class Launched:
     refused: str = ""
 
 
-def plan(*attempts, folders=(), proc_writable=True, **changes):
-    """A plan for the reporting program. `folders` are granted read-write."""
+def rule(path, rights, *, required=False, exact=False, origin=Origin.RUNTIME_BASELINE):
+    """A rule of a plan."""
+    access = Access.READ_WRITE if "write_file" in rights else Access.READ_ONLY
+    return Rule(str(path), access, tuple(rights), origin, "a test's", required=required, exact=exact)
+
+
+def plan(
+    *attempts,
+    folders=(),
+    rules=(),
+    proc="leave",
+    proc_for_gpu=False,
+    proc_writable=True,
+    identity=None,
+    keep_capabilities=(),
+    read_only=((), ()),
+    kernels_folders=(),
+    required=("landlock",),
+    **changes,
+):
+    """A plan for the reporting program. `folders` are granted read-write; `proc` is "leave", "protect" or "allow"."""
     readable = {"/usr", "/bin", "/lib", "/lib64", "/etc", sys.prefix, sys.base_prefix, str(REACH)}
-    proc = PROC_WRITE_RIGHTS if proc_writable else PROC_READ_RIGHTS
-    basis = LaunchPlan(
-        argv=(PYTHON, str(REACH), *(json.dumps(words) for words in attempts)),
-        cwd="/",
-        environment={},
-        rules=(
-            *(PlanRule(path=path, rights=READ_RIGHTS, required=False) for path in readable),
-            *(PlanRule(path=str(path), rights=WRITE_RIGHTS, required=True) for path in folders),
-            PlanRule(path="/proc", rights=proc, required=True),
-        ),
-        require_landlock=True,
-        require_seccomp=False,
-        record={},
+    granted = (
+        *(rule(path, READ_RIGHTS) for path in readable),
+        *(rule(path, WRITE_RIGHTS, required=True) for path in folders),
+        rule("/proc", PROC_WRITE_RIGHTS if proc_writable else PROC_READ_RIGHTS, required=True),
+        *rules,
     )
-    return basis._replace(**changes)
+    parameters = {
+        "landlock": {"rules": granted, "kernels_folders": kernels_folders},
+        "capabilities": {"keep": keep_capabilities},
+        "tunables": {"protect": proc != "leave", "for_gpu": proc_for_gpu},
+        "processes": {"hide": proc != "leave"},
+        "seccomp": {"program": b"", "detail": "a test's"},
+        "identity": identity and identity._asdict(),
+        "read_only": dict(zip(("paths", "pinned"), read_only, strict=True)) if read_only[0] else None,
+    }
+    asked = {name: parameters.get(name, {}) for name in LAYERS}
+    return LaunchPlan(
+        **{
+            "argv": (PYTHON, str(REACH), *(json.dumps(words) for words in attempts)),
+            "cwd": "/",
+            "environment": {},
+            "layers": {name: LAYERS[name].takes(**given) for name, given in asked.items() if given is not None},
+            "required": (*required, *(("tunables",) if proc == "protect" else ())),
+            "record": {},
+            **changes,
+        }
+    )
 
 
 def launch(plan, *, user=None, wrapper=()):
@@ -99,7 +132,8 @@ def launch(plan, *, user=None, wrapper=()):
     if messages[-1]["status"] == "refused":
         return Launched(refused=messages[-1]["error"])
     assert process.returncode == 0, process.stderr
-    layers = {layer["name"]: layer for layer in messages[0]["confinement"]["layers"]}
+    reported = messages[0]["report"]["layers"]
+    layers = {layer["title"]: {**layer, "active": layer["status"] == "enforced"} for layer in reported}
     return Launched(outcomes=json.loads(process.stdout), layers=layers)
 
 

@@ -33,9 +33,9 @@ def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...], notes: tuple[s
     """Return what `%policy why` says; `notes` are about the path that was asked for."""
     first = verdicts[0]
     lines = [line for note in notes for line in (*_wrapped(note), "")]
-    if not snapshot.confinement.enforced:
+    if not snapshot.report.enforced:
         lines += _wrapped(
-            f"NOT enforced: {snapshot.confinement.reason or 'the reason was not recorded'} "
+            f"NOT enforced: {snapshot.report.reason or 'the reason was not recorded'} "
             "Only ordinary file permissions restrict this kernel. The policy would say:"
         )
         lines.append("")

@@ -12,6 +12,7 @@ from openshell_kernel.kernel import gpus
 from openshell_kernel.kernel.text import counted
 from openshell_kernel.policy.effective import Access, HomeKind, Origin, Rule
 from openshell_kernel.policy.explain import Kind
+from openshell_kernel.sandbox.report import LANDLOCK, LayerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,10 +109,10 @@ class View:
 
 def build(snapshot: Snapshot) -> View:
     """Put a snapshot into words."""
-    effective, confinement = snapshot.effective, snapshot.confinement
+    effective, report = snapshot.effective, snapshot.report
     return View(
-        enforced=confinement.enforced,
-        status="Enforced" if confinement.enforced else "NOT enforced",
+        enforced=report.enforced,
+        status="Enforced" if report.enforced else "NOT enforced",
         explanation=_explanation(snapshot),
         started=_time(snapshot.kernel.started),
         layers=_layers(snapshot),
@@ -142,42 +143,24 @@ def build(snapshot: Snapshot) -> View:
 
 
 def _explanation(snapshot: Snapshot) -> str:
-    confinement = snapshot.confinement
-    if not confinement.enforced:
+    report = snapshot.report
+    if not report.enforced:
         return (
-            f"{_sentence(confinement.reason or 'The reason was not recorded')} "
+            f"{_sentence(report.reason or 'The reason was not recorded')} "
             "Nothing below restricts this kernel: it is only what the policy asks for."
         )
-    return f"Landlock ABI {confinement.abi} on Linux {confinement.kernel_release}"
+    return f"Landlock ABI {report.abi} on Linux {report.release}"
 
 
 def _layers(snapshot: Snapshot) -> tuple[Layer, ...]:
-    confinement = snapshot.confinement
-    missing = "not available before Landlock ABI 6" if confinement.enforced else "not applied"
-    return (
+    layers = sorted(snapshot.report.layers, key=lambda layer: layer.name != LANDLOCK)
+    return tuple(
         Layer(
-            name="Filesystem rules",
-            active=confinement.enforced,
-            detail=f"decides about: {', '.join(confinement.handled)}" if confinement.handled else "not applied",
-        ),
-        Layer(
-            name="Signal scope",
-            active="signal" in confinement.scopes,
-            detail="signals reach only processes of this kernel" if "signal" in confinement.scopes else missing,
-        ),
-        Layer(
-            name="Abstract-socket scope",
-            active="abstract_unix_socket" in confinement.scopes,
-            detail="abstract unix sockets of other processes are out of reach"
-            if "abstract_unix_socket" in confinement.scopes
-            else missing,
-        ),
-        Layer(
-            name="no_new_privs",
-            active=confinement.no_new_privs,
-            detail="set-uid programs give no privileges" if confinement.no_new_privs else "not applied",
-        ),
-        *(Layer(name=layer.name, active=layer.active, detail=layer.detail) for layer in confinement.layers),
+            name=f"{layer.title} (in part)" if layer.status is LayerStatus.DEGRADED else layer.title,
+            active=layer.status is not LayerStatus.ABSENT,
+            detail=layer.detail,
+        )
+        for layer in layers
     )
 
 

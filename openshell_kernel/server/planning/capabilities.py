@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from openshell_kernel.policy.effective import Rule
-    from openshell_kernel.sandbox.plan import Identity, PlanRule
+    from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 
 READ_SEARCH = "dac_read_search"
 OVERRIDE = "dac_override"
@@ -57,13 +57,13 @@ def judge(rules: Iterable[Rule], identity: Identity | None, *, private: str, own
     return Powers(capabilities=(capability,), notices=(said,))
 
 
-def keep(rules: Iterable[PlanRule]) -> tuple[str, ...]:
+def keep(rules: Iterable[Rule]) -> tuple[str, ...]:
     """Return what a program that runs as this user must keep to work with these rules."""
     capability = needed(_of_root(rules, None))
     return () if capability is None else (capability,)
 
 
-def _of_root(rules: Iterable[Rule | PlanRule], identity: Identity | None) -> tuple[Obstacle, ...]:
+def _of_root(rules: Iterable[Rule], identity: Identity | None) -> tuple[Obstacle, ...]:
     """Return what stands in the way of a process that stays root; others have no capability to keep."""
     if os.geteuid() != 0 or (identity is not None and identity.uid != 0):
         return ()
@@ -71,7 +71,7 @@ def _of_root(rules: Iterable[Rule | PlanRule], identity: Identity | None) -> tup
     return obstacles(rules, uid=0, groups=groups)
 
 
-def obstacles(rules: Iterable[Rule | PlanRule], *, uid: int, groups: Iterable[int]) -> tuple[Obstacle, ...]:
+def obstacles(rules: Iterable[Rule], *, uid: int, groups: Iterable[int]) -> tuple[Obstacle, ...]:
     """Return what a user without capabilities could not read, or write, as the rules allow.
 
     So it is for root with a notebook's folder that another user owns, as volumes of containers are, or with a Python in

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openshell_kernel.base.rights import known_abi
 from openshell_kernel.policy import unenforced
 from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.server.planning import capabilities, protected_paths
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.effective import EffectivePolicy, Unenforced
     from openshell_kernel.policy.enrichment import Runtime
-    from openshell_kernel.server.planning.capabilities import Powers
     from openshell_kernel.server.planning.folders import Folders
     from openshell_kernel.server.planning.gathering import Gathered
     from openshell_kernel.server.planning.protection import Protection
@@ -57,18 +55,14 @@ def enrich_request(
     effective = dataclasses.replace(
         effective,
         notices=(*effective.notices, *exposed, *powers.notices),
-        unenforced=(*effective.unenforced, *_left_open(request, protection, powers)),
+        unenforced=(*effective.unenforced, *_left_open(request, protection)),
         kept=kept.paths,
     )
     return Enriched(runtime=runtime, effective=effective, capabilities=powers.capabilities)
 
 
-def _left_open(request: KernelRequest, protection: Protection, powers: Powers) -> Iterator[Unenforced]:
+def _left_open(request: KernelRequest, protection: Protection) -> Iterator[Unenforced]:
     if request.connection is not None and not request.connection.encrypted:
         yield unenforced.CONNECTION
     if protection.kept.paths:
         yield unenforced.KEPT
-    abi = known_abi()
-    if abi is not None:
-        yield from unenforced.before_abi(abi)
-    yield from map(unenforced.capability, powers.capabilities)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from openshell_kernel.base.hardware import Hardware
     from openshell_kernel.gpu.claims import Claim
     from openshell_kernel.policy.effective import GpuSelection
-    from openshell_kernel.sandbox.plan import Identity
+    from openshell_kernel.sandbox.layers.identity import Parameters as Identity
     from openshell_kernel.server.planning.interpreter import Interpreter
     from openshell_kernel.server.planning.request import KernelRequest
     from openshell_kernel.server.planning.seccomp_filter import Filter
@@ -66,7 +65,6 @@ async def gather(request: KernelRequest) -> Gathered:
     Raises:
         PolicyError: the policy asks for an identity, or requires GPUs, that are not to be had.
         ConfigurationError: the kernel's program is not found, or there is no place for claims.
-        ConfinementError: a filter of system calls is required and cannot be made.
         LaunchError: the kernel's Python does not run, or GPUs cannot be claimed.
     """
     policy, settings, home = request.loaded.policy, request.settings, str(Path.home())
@@ -74,7 +72,7 @@ async def gather(request: KernelRequest) -> Gathered:
     executable = find_program(request.command[0], request.environment)
     (python, server_python), seccomp, hardware = await asyncio.gather(
         run_in_thread(_inspect, executable, {**request.trusted, "HOME": home}),
-        run_in_thread(functools.partial(seccomp_filter.load, required=settings.require_seccomp)),
+        run_in_thread(seccomp_filter.load),
         _discover(request),
     )
     selection, claim = await gpus.choose(

@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from openshell_kernel.errors import LaunchError, PolicyError
-from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 from openshell_kernel.server.dirs.untrusted_tree import walk
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openshell_kernel.server.planning.checks import Granted, check_granted
+from openshell_kernel.server.planning.decided import Decided
 from openshell_kernel.server.planning.enriching import enrich_request
 from openshell_kernel.server.planning.folders import give, prepare
 from openshell_kernel.server.planning.gathering import gather
@@ -50,7 +51,6 @@ async def make_plan(request: KernelRequest) -> Planned:
         PolicyError: the sandbox could write the policy that it is started from, or what the policy requires of GPUs
             is not to be had.
         ConfigurationError: the kernel's program is not found, or what every kernel reads holds Jupyter's keys.
-        ConfinementError: a filter of system calls is required and cannot be made.
         LaunchError: the kernel's Python does not run, or its home is not what it should be.
     """
     gathered = await gather(request)
@@ -74,7 +74,9 @@ async def _plan(request: KernelRequest, gathered: Gathered) -> Planned:
     )
     await give(folders, gathered)
     return Planned(
-        plan=launch_plan(request, gathered, program, protection, enriched),
+        plan=launch_plan(
+            Decided(request=request, gathered=gathered, program=program, protection=protection, enriched=enriched)
+        ),
         effective=enriched.effective,
         launcher_environment=request.trusted,
         claim=gathered.claim,

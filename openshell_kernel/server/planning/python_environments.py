@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from openshell_kernel.policy.model import Policy
 
-_PROBE = (sys.executable, "-I", "-m", "openshell_kernel.sandbox.frozen")
+_PROBE = (sys.executable, "-I", "-m", "openshell_kernel.sandbox.layers.read_only")
 _SECONDS = 30.0
 _MOST_ENTRIES = 500  # each is a rule of its own
 _possible: set[tuple[str, ...]] = set()

@@ -38,7 +38,6 @@ _CAUSES = {
 }
 _OPTIMIZE_AS_TREE = 2
 _32_BITS = 2**32
-_GO_ON_WITHOUT = "or set c.OpenShellProvisioner.require_seccomp = False to go on without this layer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +48,11 @@ class Filter:
     detail: str
 
 
-def load(*, required: bool) -> Filter:
-    """Return the filter for this machine. The first call takes about 100 ms: call it off the event loop.
-
-    Raises:
-        ConfinementError: the filter is required, and cannot be compiled here.
-    """
+def load() -> Filter:
+    """Return the filter for this machine. The first call takes about 100 ms: call it off the event loop."""
     try:
         return _cached(abi=known_abi())
     except ConfinementError as error:
-        if required:
-            raise ConfinementError(f"{error}; {_GO_ON_WITHOUT}") from None
         return Filter(program=b"", detail=str(error))
 
 
@@ -98,12 +91,10 @@ def _import() -> Any:  # noqa: ANN401 - the binding has no types
     try:
         import pyseccomp  # noqa: PLC0415 - it starts processes, and is not importable everywhere
     except ImportError:
-        raise ConfinementError(
-            "no seccomp filter can be made: Python's binding is missing: pip install pyseccomp"
-        ) from None
+        raise ConfinementError("Python's binding is missing: pip install pyseccomp") from None
     except (RuntimeError, OSError) as error:
         raise ConfinementError(
-            f"no seccomp filter can be made: the system's library libseccomp.so.2 is missing ({error}): "
+            f"the system's library libseccomp.so.2 is missing ({error}): "
             "apt install libseccomp2, or dnf install libseccomp"
         ) from None
     return pyseccomp

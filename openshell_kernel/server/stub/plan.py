@@ -7,8 +7,18 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.rules import Access, Origin, Rule
 from openshell_kernel.policy import baseline
-from openshell_kernel.sandbox.plan import LaunchPlan, PlanRule
+from openshell_kernel.sandbox.layers.capabilities import Capabilities
+from openshell_kernel.sandbox.layers.contract import NoParameters
+from openshell_kernel.sandbox.layers.identity import Identity
+from openshell_kernel.sandbox.layers.landlock import Landlock
+from openshell_kernel.sandbox.layers.processes import Processes
+from openshell_kernel.sandbox.layers.seccomp import Seccomp
+from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.layers.tunables import Tunables
+from openshell_kernel.sandbox.plan import LaunchPlan
+from openshell_kernel.sandbox.report import LANDLOCK
 from openshell_kernel.server.planning import capabilities, interpreter, seccomp_filter
 from openshell_kernel.server.planning.needs import SOCKET_RIGHTS
 from openshell_kernel.server.stub.kernel import LANGUAGE_VARIABLE, REASON_VARIABLE, WHAT_VARIABLE
@@ -22,6 +32,8 @@ _PROGRAM = ("-I", "-m", "openshell_kernel.server.stub.kernel")
 _LIBRARIES = frozenset(
     ("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom")
 )
+# It runs none of the notebook's code, and is given nothing of /proc.
+_PROC_AS_IT_IS = {Processes.name: Processes.takes(), Tunables.name: Tunables.takes()}
 _LONGEST_REASON = 32768  # characters; an environment variable holds 128 KiB
 
 
@@ -34,19 +46,19 @@ def stub_plan(last: Planned, *, reason: str, language: str, connection_file: str
     Raises:
         LaunchError: the server's Python does not run.
     """
+    rules = (
+        *_rules(last.launcher_environment, connection_file),
+        *(_needed(path, SOCKET_RIGHTS) for path in (sockets,) if path),
+    )
+    layers = {name: parameters for name, parameters in last.plan.layers.items() if name != Identity.name}
+    if Identity.name in last.plan.layers:
+        layers[Capabilities.name] = Capabilities.takes(keep=("dac_override",))
     plan = last.plan._replace(
         argv=(sys.executable, *_PROGRAM, connection_file),
         cwd="/",
         environment=_environment(last.launcher_environment, os.getpid(), "restarted", reason, language),
-        rules=(
-            *_rules(last.launcher_environment, connection_file),
-            *(PlanRule(path=path, rights=SOCKET_RIGHTS, required=True) for path in (sockets,) if path),
-        ),
-        require_landlock=False,
-        require_seccomp=False,
-        proc="leave",
-        identity=None,
-        keep_capabilities=("dac_override",) if last.plan.identity else last.plan.keep_capabilities,
+        layers={**layers, **_PROC_AS_IT_IS, LANDLOCK: Landlock.takes(rules=rules)},
+        required=(),
         record={},
     )
     return dataclasses.replace(last, plan=plan)
@@ -65,24 +77,27 @@ def first_stub_plan(
     """
     rules = (
         *_rules(environment, connection_file),
-        *(PlanRule(path=path, rights=("make_sock",), required=True) for path in (sockets,) if path),
+        *(_needed(path, ("make_sock",)) for path in (sockets,) if path),
     )
-    filtered = seccomp_filter.load(required=False)
+    filtered = seccomp_filter.load()
+    layers = {name: layer.takes() for name, layer in LAYERS.items() if layer.takes is NoParameters}
     return LaunchPlan(
         argv=(sys.executable, *_PROGRAM, connection_file),
         cwd="/",
         environment=_environment(environment, os.getppid(), "started", reason, "python"),
-        rules=rules,
-        require_landlock=False,
-        require_seccomp=False,
-        seccomp=filtered.program,
-        seccomp_detail=filtered.detail,
-        keep_capabilities=capabilities.keep(rules),
+        layers={
+            **layers,
+            **_PROC_AS_IT_IS,
+            LANDLOCK: Landlock.takes(rules=rules),
+            Capabilities.name: Capabilities.takes(keep=capabilities.keep(rules)),
+            Seccomp.name: Seccomp.takes(program=filtered.program, detail=filtered.detail),
+        },
+        required=(),
         record={},
     )
 
 
-def _rules(environment: Mapping[str, str], connection_file: str) -> tuple[PlanRule, ...]:
+def _rules(environment: Mapping[str, str], connection_file: str) -> tuple[Rule, ...]:
     """Return what lets Python run this one program, and nothing else.
 
     Nothing but the connection file is required of the machine, because what it lacks may be what the person has to be
@@ -95,9 +110,18 @@ def _rules(environment: Mapping[str, str], connection_file: str) -> tuple[PlanRu
         *(need for need in baseline.SYSTEM if need.path in _LIBRARIES and os.path.exists(need.path)),
     ]
     return (
-        *(PlanRule(path=need.path, rights=need.rights, required=False) for need in needs),
-        PlanRule(path=connection_file, rights=("read_file",), required=True),
+        *(_rule(need.path, need.rights, need.reason) for need in needs),
+        _needed(connection_file, ("read_file",)),
     )
+
+
+def _needed(path: str, rights: tuple[str, ...]) -> Rule:
+    return _rule(path, rights, "the connection to Jupyter")._replace(required=True)
+
+
+def _rule(path: str, rights: tuple[str, ...], reason: str) -> Rule:
+    access = Access.READ_WRITE if "make_sock" in rights else Access.READ_ONLY
+    return Rule(path=path, access=access, rights=rights, origin=Origin.RUNTIME_BASELINE, reason=reason)
 
 
 def _environment(environment: Mapping[str, str], parent: int, what: str, reason: str, language: str) -> dict[str, str]:

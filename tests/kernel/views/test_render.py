@@ -28,6 +28,7 @@ from openshell_kernel.policy.effective import (
 )
 from openshell_kernel.policy.explain import why
 from openshell_kernel.policy.sources import Source, SourceKind
+from openshell_kernel.sandbox.report import LayerReport, LayerStatus
 
 HOSTILE = (
     "</style></td><script>alert(1)</script>",
@@ -87,8 +88,6 @@ def show(record=None):
         "Enforced",
         "Landlock ABI 7 on Linux 6.18.44",
         "Filesystem rules",
-        "Signal scope",
-        "Abstract-socket scope",
         "no_new_privs",
         "/home/ada/.config/openshell/policy.yaml, hard_requirement",
         "recorded at launch",
@@ -131,17 +130,18 @@ def test_a_kernel_that_is_not_confined_says_so_first_and_why():
 
 
 def test_a_protection_that_is_missing_is_shown_as_missing():
-    page, text = show(snapshots.record(abi=5, scopes=[]))
-    assert "Signal scope: no" in page.text
-    assert "[ ] Signal scope: not available before Landlock ABI 6" in text
+    missing = snapshots.layer("keeper", LayerStatus.ABSENT, detail="processes cannot be watched here")
+    page, text = show(snapshots.record(layers=(snapshots.layer("landlock"), missing)))
+    assert "Nothing stays behind: no" in page.text
+    assert "[ ] Nothing stays behind: processes cannot be watched here" in text
 
 
 def test_every_further_layer_is_shown_with_what_it_covers_or_why_it_is_not_active():
     page, text = show()
-    assert "Kernel tunables: no" in page.text
+    assert "Kernel tunables in /proc: no" in page.text
     assert "the operator lets /proc be written as root" in page.tooltips
-    assert "[x] Capabilities: none is left, and none can be regained" in text
-    assert "[ ] Kernel tunables: the operator lets /proc be written as root" in text
+    assert "[x] Capabilities dropped: none is left, and none can be regained" in text
+    assert "[ ] Kernel tunables in /proc: the operator lets /proc be written as root" in text
 
 
 def test_exact_rights_are_in_the_tooltip():
@@ -189,7 +189,7 @@ def test_a_gpu_of_which_nothing_is_known_is_still_listed():
 
 def test_a_rule_that_bound_to_another_place_shows_it():
     policy = snapshots.effective(snapshots.rule("/link"))
-    page, text = show(snapshots.record(policy, rules=[{**snapshots.applied(policy.rules[0]), "resolved": "/real"}]))
+    page, text = show(snapshots.record(policy, rules=(policy.rules[0]._replace(resolved="/real"),)))
     assert "→ /real" in page.text
     assert "/link -> /real" in text
 
@@ -232,7 +232,7 @@ def test_nothing_that_a_snapshot_holds_can_become_markup_or_terminal_commands(da
     access = st.sampled_from(Access)
     origins = st.sampled_from(Origin)
     rules = tuple(
-        snapshots.rule("/" + text(), data.draw(access), data.draw(origins), text(), (text(),)) for _ in range(3)
+        snapshots.rule("/" + text().replace("\0", ""), data.draw(access), data.draw(origins), text()) for _ in range(3)
     )
     policy = snapshots.effective(
         *rules,
@@ -251,12 +251,17 @@ def test_nothing_that_a_snapshot_holds_can_become_markup_or_terminal_commands(da
     problem = text()
     record = snapshots.record(
         policy,
-        enforced=data.draw(st.booleans()),
-        reason=text(),
-        kernel_release=text(),
-        handled=[text()],
-        rules=[snapshots.applied(rules[0], problem), *(snapshots.applied(rule) for rule in rules[1:])],
-        layers=[{"name": text(), "active": data.draw(st.booleans()), "detail": text()}],
+        release=text(),
+        rules=(
+            snapshots.applied(rules[0], problem),
+            *(snapshots.applied(rule)._replace(resolved=text()) for rule in rules[1:]),
+        ),
+        layers=tuple(
+            LayerReport(
+                name, text(), data.draw(st.sampled_from(LayerStatus)), text(), text(), (Unenforced(text(), text()),)
+            )
+            for name in ("landlock", text())
+        ),
     )
     record["kernel"] = {"started": text(), "python": text(), "workdir": text()}
     value = make(record)

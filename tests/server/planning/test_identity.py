@@ -13,7 +13,7 @@ from support.errors import refused
 
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy.model import ProcessPolicy
-from openshell_kernel.sandbox.plan import Identity
+from openshell_kernel.sandbox.layers.identity import Parameters as Identity
 from openshell_kernel.server.dirs.untrusted_tree import remove_tree
 from openshell_kernel.server.planning.identity import hand_over, lend_connection, resolve
 from openshell_kernel.server.planning.request import Connection

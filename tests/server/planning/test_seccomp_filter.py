@@ -7,8 +7,9 @@ import pyseccomp
 import pytest
 from support.errors import refused
 
+from openshell_kernel.base import wire
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox.plan import LaunchPlan
+from openshell_kernel.sandbox.layers.seccomp import Seccomp
 from openshell_kernel.server.planning import seccomp_filter
 from openshell_kernel.server.planning.system_calls import GROUPS, NEWEST, UNKNOWN, groups
 
@@ -17,15 +18,13 @@ FIRST_COMMON_NUMBER = 424
 
 
 def test_the_filter_is_compiled_once_for_all_starts_of_a_server():
-    assert seccomp_filter.load(required=True) is seccomp_filter.load(required=False)
+    assert seccomp_filter.load() is seccomp_filter.load()
 
 
 def test_the_program_fits_into_a_plan():
-    program = seccomp_filter.load(required=True).program
-    plan = LaunchPlan(
-        argv=("/bin/true",), cwd="/", environment={}, rules=(), require_landlock=True, record={}, seccomp=program
-    )
-    assert LaunchPlan.from_bytes(plan.to_bytes()).seccomp == program
+    compiled = seccomp_filter.load()
+    parameters = Seccomp.takes(program=compiled.program, detail=compiled.detail)
+    assert wire.decode(Seccomp.takes, wire.encode(parameters)) == parameters
 
 
 def test_each_group_says_what_is_refused_and_why_and_people_are_shown_both():
@@ -77,21 +76,11 @@ def test_what_cuda_and_nested_sandboxes_need_is_not_on_the_list():
         ),
     ],
 )
-def test_what_is_missing_is_named_with_the_remedy_and_refuses_only_where_it_is_required(missing, remedy):
-    code = (
-        f"{missing}\n"
-        "from openshell_kernel.errors import ConfinementError\n"
-        "from openshell_kernel.server.planning import seccomp_filter\n"
-        "print(seccomp_filter.load(required=False))\n"
-        "try: seccomp_filter.load(required=True)\n"
-        "except ConfinementError as error: print(error)\n"
-    )
+def test_what_is_missing_is_named_with_the_remedy(missing, remedy):
+    code = f"{missing}\nfrom openshell_kernel.server.planning import seccomp_filter\nprint(seccomp_filter.load())\n"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    going_on, refusal = child.stdout.splitlines()
-    assert going_on.startswith("Filter(program=b'', detail=")
-    assert remedy in going_on
-    assert remedy in refusal
-    assert "c.OpenShellProvisioner.require_seccomp = False" in refusal
+    assert child.stdout.startswith("Filter(program=b'', detail=")
+    assert remedy in child.stdout
 
 
 def test_on_an_unknown_machine_no_filter_is_made_up():

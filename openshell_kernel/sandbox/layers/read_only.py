@@ -7,7 +7,7 @@ in which only this user and group exist; files of all others are shown as nobody
 What is mounted on can be neither renamed nor removed nor replaced; the folders above it can, up to the writable one
 itself, so each of them is pinned, bound onto itself as it is. Run as a program, this tells whether it can be done here.
 
-Sources: mount_namespaces(7), user_namespaces(7), open_tree(2), move_mount(2), mount_setattr(2), proc_pid_mountinfo(5).
+Sources: mount_namespaces(7), user_namespaces(7), open_tree(2), move_mount(2), mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from openshell_kernel.base import mounts
 from openshell_kernel.base.links import walk
 from openshell_kernel.base.paths import is_within
+from openshell_kernel.base.rules import Unenforced
+from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox.layer import Layer
-from openshell_kernel.sandbox.procfs import MountAttributes, unescaped
+from openshell_kernel.sandbox.layers.contract import Layer, Need
+from openshell_kernel.sandbox.probes import Probe, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
-_MS_REC, _MS_SLAVE = 0x4000, 1 << 19
+    from openshell_kernel.sandbox.report import LayerReport, Report
+
 # The same numbers on every architecture, linux/asm-generic/unistd.h.
-_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE, _MOVE_MOUNT = 428, 429
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_EMPTY_PATHS = 0x4 | 0x40
-_READ_ONLY = 0x1 | 0x2 | 0x4  # MOUNT_ATTR_RDONLY, NOSUID, NODEV
+_READ_ONLY = mounts.READ_ONLY | mounts.NOSUID | mounts.NODEV
 _FORBIDDEN = "this machine or container forbids it (kernel.unprivileged_userns_clone, or its seccomp profile)"
 _POWERLESS = "user namespaces have no powers here (sysctl kernel.apparmor_restrict_unprivileged_userns)"
 _REMEDIES = {
@@ -48,16 +50,57 @@ _REMEDIES = {
 }
 
 
-class _Mount(NamedTuple):
-    """A line of mountinfo: which part of which file system is to be seen where."""
+class Parameters(NamedTuple):
+    """What stays as it is although a rule grants a folder above it read-write, and the folders that are pinned.
 
-    number: int
-    device: str
-    root: str
-    point: str
+    `pinned` are those between that folder and `paths`, which must stay in their places. All are without links.
+    """
+
+    paths: tuple[AbsolutePath, ...]
+    pinned: tuple[AbsolutePath, ...] = ()
 
 
-def freeze(paths: Sequence[str], pinned: Sequence[str]) -> tuple[Layer, ...]:
+class ReadOnly(Layer[Parameters]):
+    """The read-only mounts of environments that run kernels."""
+
+    name = "read_only"
+    title = "Read-only environment"
+    covers = "Python environments in the notebook's folder that run kernels stay as they are."
+    residual = (
+        Unenforced(
+            what="the Python environments that run kernels",
+            why="they lie in a folder that the notebook may write: it could change the code of the next kernel",
+            wide_open=True,
+        ),
+    )
+    need = Need.ALWAYS
+    takes = Parameters
+    may_be_left_out = True
+
+    def enforce(self) -> LayerReport:
+        """Make the paths read-only and pin the folders.
+
+        Raises:
+            ConfinementError: it cannot be done, or one of them was exchanged.
+        """
+        paths = self.parameters.paths
+        freeze(paths, self.parameters.pinned)
+        detail = f"{', '.join(paths)}: read-only by mounts of this kernel's own"
+        if not self.context.is_root:
+            detail += ", in a user namespace, where files of other users are shown as nobody's"
+        return self.enforced(detail, subjects=paths)
+
+    @classmethod
+    def verify(cls, report: Report) -> tuple[Probe, ...]:
+        """Set the mode of each path to what it is."""
+        layer = report.layer(cls.name)
+        paths = layer.subjects if layer else ()
+        return tuple(refused(f"set the mode of {path}", _set_mode_again, path, by=("EROFS",)) for path in paths) or (
+            Probe("find what is read-only", "nothing is named", holds=False),
+        )
+
+
+def freeze(paths: Sequence[str], pinned: Sequence[str]) -> None:
     """Make paths read-only for this process and all that it starts, and pin folders in their places.
 
     Call it while single-threaded, with the privileges that there are, and before Landlock, which forbids mounts. All
@@ -66,11 +109,8 @@ def freeze(paths: Sequence[str], pinned: Sequence[str]) -> tuple[Layer, ...]:
     Raises:
         ConfinementError: it cannot be done, or one of them was exchanged.
     """
-    if not paths:
-        return ()
-    foreign = os.geteuid() != 0
     try:
-        _enter_namespace(own_users=foreign)
+        mounts.enter_namespace(own_users=os.geteuid() != 0)
         for path in sorted({*paths, *pinned}, key=lambda path: path.count("/")):
             for place in _everywhere(path):
                 _bind(place, _READ_ONLY if path in paths else 0)
@@ -78,35 +118,21 @@ def freeze(paths: Sequence[str], pinned: Sequence[str]) -> tuple[Layer, ...]:
         raise ConfinementError(f"{', '.join(paths)}: cannot be made read-only: {_why(error)}") from None
     for path in paths:
         _check(path)
-    detail = f"{', '.join(paths)}: read-only by mounts of this kernel's own"
-    if foreign:
-        detail += ", in a user namespace, where files of other users are shown as nobody's"
-    return (Layer(name="Read-only environment", active=True, detail=detail),)
 
 
-def _enter_namespace(*, own_users: bool) -> None:
-    user, group = os.geteuid(), os.getegid()
-    _call("unshare", "unshare", _CLONE_NEWNS | (_CLONE_NEWUSER if own_users else 0))
-    if own_users:
-        # Without it, nobody who is not root may map a group: a group can also take rights away.
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{user} {user} 1")
-        _write("/proc/self/gid_map", f"{group} {group} 1")
-    # What is mounted outside from here on appears inside, and nothing that is mounted inside appears outside.
-    _call("mount", "mount", None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
+def _set_mode_again(path: str) -> None:
+    os.chmod(path, os.stat(path).st_mode & 0o7777)
 
 
 def _bind(path: str, attributes: int) -> None:
     target = _open(path)
     try:
         flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | _AT_RECURSIVE | os.O_CLOEXEC
-        tree = _call("mount", "syscall", ctypes.c_long(_OPEN_TREE), target, b"", ctypes.c_uint(flags))
+        tree = mounts.step("mount", "syscall", ctypes.c_long(_OPEN_TREE), target, b"", ctypes.c_uint(flags))
         try:
-            wanted = MountAttributes(attributes, 0, 0, 0)
-            where = _AT_EMPTY_PATH | _AT_RECURSIVE
-            size = ctypes.c_size_t(ctypes.sizeof(wanted))
-            _call("mount", "syscall", ctypes.c_long(_MOUNT_SETATTR), tree, b"", where, ctypes.byref(wanted), size)
-            _call("mount", "syscall", ctypes.c_long(_MOVE_MOUNT), tree, b"", target, b"", _MOVE_EMPTY_PATHS)
+            mounts.set_attributes(tree, b"", attributes, flags=_AT_EMPTY_PATH | _AT_RECURSIVE)
+            move = ctypes.c_long(_MOVE_MOUNT)
+            mounts.step("mount", "syscall", move, tree, b"", target, b"", _MOVE_EMPTY_PATHS)
         finally:
             os.close(tree)
     finally:
@@ -121,11 +147,11 @@ def _everywhere(path: str) -> Iterator[str]:
         number = _mount_of(fd)
     finally:
         os.close(fd)
-    mounts = {mount.number: mount for mount in _mounts()}
-    own = mounts[number]
+    seen = {mount.number: mount for mount in mounts.mounts()}
+    own = seen[number]
     inside = _join(own.root, os.path.relpath(path, own.point))
     yield path
-    for mount in mounts.values():
+    for mount in seen.values():
         if mount.number == number or mount.device != own.device:
             continue
         if is_within(inside, mount.root):
@@ -174,13 +200,6 @@ def _mount_of(fd: int) -> int:
         return next(int(line.split()[1]) for line in stream if line.startswith("mnt_id:"))
 
 
-def _mounts() -> Iterator[_Mount]:
-    with open("/proc/self/mountinfo", "rb") as stream:
-        for line in stream:
-            number, _, device, root, point = line.split(b" ")[:5]
-            yield _Mount(int(number), device.decode(), *map(os.fsdecode, map(unescaped, (root, point))))
-
-
 def _join(folder: str, rest: str) -> str:
     return os.path.normpath(os.path.join(folder, rest))
 
@@ -190,22 +209,6 @@ def _why(error: OSError) -> str:
         return "Jupyter runs as root and may make no mounts: grant the container CAP_SYS_ADMIN, or run it as a user"
     remedy = _REMEDIES.get(str(error.filename), {}).get(error.errno or 0)
     return remedy or f"{error.filename or 'mount'}: {error.strerror}"
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        with open(path, "w") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, "unshare") from None
-
-
-def _call(step: str, function: str, *arguments: object) -> int:
-    result = int(getattr(_LIBC, function)(*arguments))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), step)
-    return result
 
 
 def main(paths: Sequence[str]) -> int:

@@ -1,0 +1,71 @@
+"""Other processes are not shown: a fresh /proc for a kernel that runs as root.
+
+Sources: mount(2), proc(5), hidepid.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from openshell_kernel.base import libc, mounts
+from openshell_kernel.base.rules import Unenforced
+from openshell_kernel.sandbox.layers.contract import Layer
+from openshell_kernel.sandbox.probes import WORKS, Probe, equals, outcome_of
+
+if TYPE_CHECKING:
+    from openshell_kernel.sandbox.report import LayerReport, Report
+
+_PROC = "/proc"
+# systemd mounts it on demand; the others that container runtimes mount beneath /proc must stay.
+_REPLACEABLE = "/proc/sys/fs/binfmt_misc"
+_SHOWN = (
+    "the command lines of all are shown in /proc, and a policy that grants it read-write lets their oom_score_adj be "
+    "raised"
+)
+
+
+class Parameters(NamedTuple):
+    """Whether a /proc of the kernel's own is wanted; it takes root."""
+
+    hide: bool = False
+
+
+class Processes(Layer[Parameters]):
+    """A /proc that shows only processes which this one could trace: with Landlock, those of its sandbox."""
+
+    name = "processes"
+    title = "Other processes"
+    covers = "In /proc the kernel sees only its own processes."
+    residual = (Unenforced(what="other programs' processes", why=_SHOWN),)
+    takes = Parameters
+
+    def enforce(self) -> LayerReport:
+        """Mount it, unless something is mounted beneath the present one, which a container hides on purpose."""
+        if not self.parameters.hide or not self.context.is_root:
+            return self.absent(f"{_SHOWN}: a /proc of the kernel's own takes root")
+        try:
+            mounts.enter_namespace()
+            beneath = [mount.point for mount in mounts.mounts() if mount.point.startswith(_PROC + "/")]
+            if any(not point.startswith(_REPLACEABLE) for point in beneath):
+                return self.absent(f"{_SHOWN}: a container has mounts of its own beneath it, which stay")
+            flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
+            libc.call("mount", b"proc", _PROC.encode(), b"proc", flags, b"hidepid=4")
+        except OSError as error:
+            # Inside a user namespace only its own process namespace could be shown.
+            return self.absent(f"{_SHOWN}: no /proc of the kernel's own can be mounted ({error.strerror})")
+        return self.enforced("the kernel sees only its own in /proc")
+
+    @classmethod
+    def verify(cls, report: Report) -> tuple[Probe, ...]:  # noqa: ARG003 - the contract's
+        """Look for processes that are not of the kernel's session."""
+        shown = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+        foreign = [pid for pid in shown if not _is_ours(pid)]
+        return (
+            equals("look for processes of others in /proc", f"{len(foreign)} of {len(shown)}", f"0 of {len(shown)}"),
+        )
+
+
+def _is_ours(pid: int) -> bool:
+    # What has ended meanwhile was nobody's.
+    return outcome_of(os.kill, pid, 0) in (WORKS, "ESRCH")
