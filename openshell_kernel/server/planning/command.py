@@ -33,7 +33,7 @@ def kernel_command(command: Sequence[str], user_site: str | None = None) -> list
     own packages, empty where there is none, and None where Python does not import the user's packages at all.
     """
     if tuple(command[1:4]) == LAUNCHER:
-        rest = command[6:] if command[4:5] == ["--kernelspec"] else command[4:]
+        rest = command[6:] if tuple(command[4:5]) == ("--kernelspec",) else command[4:]
         command = [command[0], "-m", "ipykernel_launcher", *rest]
     for place in range(1, min(len(command) - 1, _LAST_OPTION)):
         flags, module, rest = command[1:place], command[place : place + 2], command[place + 2 :]
