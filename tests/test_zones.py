@@ -33,7 +33,7 @@ ZONES = {
     "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
-    "cli": ("base", "errors", "cli", "policy", "server"),
+    "cli": ("base", "errors", "cli", "policy", "server", "sandbox.report"),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {

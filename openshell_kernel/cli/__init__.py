@@ -22,6 +22,7 @@ from openshell_kernel.cli import (
     server,
     trust,
     untrust,
+    verify,
 )
 from openshell_kernel.cli.terminal import complain
 from openshell_kernel.errors import OpenShellError
@@ -42,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     check.COMMAND,
     trust.COMMAND,
     untrust.COMMAND,
+    verify.COMMAND,
     gpus.COMMAND,
     gpu_check.COMMAND,
 )
@@ -61,6 +63,7 @@ examples:
   jupyter openshell trust project/{sources.NEARBY_NAME}
   jupyter openshell trust --list
   jupyter openshell untrust project/{sources.NEARBY_NAME}
+  jupyter openshell verify
   jupyter openshell gpus
   jupyter openshell gpu-check --policy project/{sources.NEARBY_NAME}"""
 

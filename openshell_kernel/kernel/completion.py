@@ -11,7 +11,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd
 
-COMMANDS = ("show", "env", "gpus", "why", "help")
+COMMANDS = ("show", "env", "gpus", "verify", "why", "help")
 OPTIONS = ("--json", "--yaml")
 GPU_OPTIONS = ("--check", "--json")
 _QUOTES = ("'", '"')

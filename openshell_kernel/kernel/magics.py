@@ -29,6 +29,7 @@ HELP = """\
 %policy env           which environment variables of the server were withheld, and which passed; never values
 %policy gpus          the machine's GPUs: which this kernel was given, and who holds the others (--json for programs)
 %policy gpus --check  whether CUDA works in here: each GPU adds two vectors, and a failure names the likely missing rule
+%policy verify        whether each protection is in force, tried for real (--json for programs)
 %policy why PATH      whether PATH may be read, written and executed, by which rule, or what to add
 """
 UNCONFINED = """\
@@ -68,6 +69,8 @@ def _answer(line: str) -> None:
         _env(rest)
     elif command == "gpus":
         _gpus(rest.split())
+    elif command == "verify":
+        _verify(rest.split())
     elif command == "why":
         _why(rest)
     else:
@@ -184,6 +187,31 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
         failed = sum(not step.ok for step in steps)
         print(TOOLS, end="")  # noqa: T201
         print("CUDA works here." if not failed else f"{failed} of {len(steps)} steps failed.")  # noqa: T201
+
+
+def _verify(options: list[str]) -> None:
+    if options not in ([], ["--json"]):
+        raise UsageError("%policy verify takes no option but --json")
+    snapshot = _snapshot()
+    if snapshot is None:
+        if options:
+            raise UsageError("this kernel is not confined by OpenShell: there is nothing to verify")
+        print(UNCONFINED, end="")  # noqa: T201
+        return
+    from openshell_kernel.kernel import verify  # noqa: PLC0415
+
+    try:
+        found = verify.verify(snapshot.report)
+    except SnapshotError as error:
+        raise UsageError(str(error)) from None
+    if options:
+        import json  # noqa: PLC0415
+
+        from openshell_kernel.base import wire  # noqa: PLC0415
+
+        print(json.dumps({**wire.encode(found), "ok": found.holds}, indent=2))  # noqa: T201
+    else:
+        print("\n".join(verify.lines(found)))  # noqa: T201
 
 
 def _why(argument: str) -> None:

@@ -1,24 +1,18 @@
-"""Live probes: what was tried inside a sandbox, and whether it ended as it must."""
+"""Live probes: try something inside a sandbox, and compare how it ended with how it must."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from openshell_kernel.sandbox.report import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORKS = "works"
-
-
-class Probe(NamedTuple):
-    """One attempt: in words what was tried, what came of it, and whether that is what the layer claims."""
-
-    tried: str
-    outcome: str
-    holds: bool
 
 
 def outcome_of(attempt: Callable[..., object], *arguments: object) -> str:
@@ -55,7 +49,7 @@ def status() -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in stream)}
 
 
-def signal_that_ends(action: Callable[[], object]) -> int:
+def status_of_child(action: Callable[[], object]) -> int:
     """Do something in a child, and return the wait status that it ends with."""
     child = os.fork()
     if not child:

@@ -19,12 +19,12 @@ from openshell_kernel.sandbox.layers.table import LAYERS
 from openshell_kernel.sandbox.plan import LaunchPlan
 
 
-def _copied():
+def copied():
     """Copy the programs and what they import to where everybody reaches it, as a checkout may not be; return where."""
     folder = Path(tempfile.mkdtemp(prefix="openshell-test-", dir="/var/tmp"))
     atexit.register(shutil.rmtree, folder)
     folder.chmod(0o755)
-    for program in ("launch.py", "reach.py"):
+    for program in ("launch.py", "reach.py", "verify_self.py"):
         shutil.copy(Path(__file__).parent.parent / "confinement" / program, folder)
     for module in (openshell_kernel, landlock):
         package = Path(module.__file__).parent
@@ -32,7 +32,7 @@ def _copied():
     return folder
 
 
-_COPY = _copied()
+_COPY = copied()
 LAUNCH = _COPY / "launch.py"
 REACH = _COPY / "reach.py"
 IMPORTS = str(_COPY)
@@ -109,15 +109,18 @@ def plan(
     )
 
 
-def launch(plan, *, user=None, wrapper=()):
-    """Carry out a plan: as another user, or through a program that puts the launcher into other circumstances."""
+def launch(plan, *, user=None, wrapper=(), imports=IMPORTS):
+    """Carry out a plan: as another user, or through a program that puts the launcher into other circumstances.
+
+    `imports` is where the package lies that does so.
+    """
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as file, open(reading, "rb") as report:
         file.write(plan.to_bytes())
         file.seek(0)
         arguments = ["--plan-fd", str(file.fileno()), "--report-fd", str(writing)]
         process = subprocess.run(
-            [*wrapper, PYTHON, "-I", str(LAUNCH), IMPORTS, *arguments],
+            [*wrapper, PYTHON, "-I", str(LAUNCH), imports, *arguments],
             pass_fds=(file.fileno(), writing),
             cwd="/",
             capture_output=True,

@@ -12,10 +12,10 @@ from openshell_kernel.base import capabilities
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import Probe, equals, refused
+from openshell_kernel.sandbox.probes import equals, refused
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.report import LayerReport, Report
+    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
 
 _HIGHEST = 4294967294
 

@@ -20,8 +20,8 @@ from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import ruleset
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import Probe, refused, works
-from openshell_kernel.sandbox.report import LANDLOCK
+from openshell_kernel.sandbox.probes import refused, works
+from openshell_kernel.sandbox.report import LANDLOCK, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from openshell_kernel.base import libc
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer, Need, NoParameters
-from openshell_kernel.sandbox.probes import Probe, equals, status
+from openshell_kernel.sandbox.probes import equals, status
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.report import LayerReport, Report
+    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
 
 
 class NoNewPrivs(Layer[NoParameters]):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from openshell_kernel.base import libc, mounts
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer
-from openshell_kernel.sandbox.probes import WORKS, Probe, equals, outcome_of
+from openshell_kernel.sandbox.probes import WORKS, equals, outcome_of
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.report import LayerReport, Report
+    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
 
 _PROC = "/proc"
 # systemd mounts it on demand; the others that container runtimes mount beneath /proc must stay.

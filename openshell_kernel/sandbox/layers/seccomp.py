@@ -14,10 +14,10 @@ from openshell_kernel.base import libc
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.base.values import Text
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import Probe, equals, refused, status
+from openshell_kernel.sandbox.probes import equals, refused, status
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.report import LayerReport, Report
+    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
 
 _INSTRUCTION = 8  # bytes
 _LONGEST = 4096  # instructions, linux/bpf_common.h

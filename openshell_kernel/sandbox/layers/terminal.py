@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer, Need, NoParameters
-from openshell_kernel.sandbox.probes import Probe, refused
+from openshell_kernel.sandbox.probes import refused
+from openshell_kernel.sandbox.report import Probe
 
 if TYPE_CHECKING:
     from openshell_kernel.sandbox.report import LayerReport, Report

@@ -17,13 +17,13 @@ from openshell_kernel.base import libc, mounts
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import Probe, refused
+from openshell_kernel.sandbox.probes import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from openshell_kernel.base.rules import Rule
-    from openshell_kernel.sandbox.report import LayerReport, Report
+    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
 
 _PROC = "/proc"
 _DANGEROUS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "driver/nvidia")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def launch_plan(decided: Decided) -> LaunchPlan:
     """Return the plan of what all the other stages have decided."""
     request, program = decided.request, decided.program
-    asked = {name: parameters for name in LAYERS if (parameters := _parameters(LAYERS[name], decided)) is not None}
+    asked = {name: parameters for name in LAYERS if (parameters := parameters_of(LAYERS[name], decided)) is not None}
     hard = request.loaded.policy.compatibility is Compatibility.HARD_REQUIREMENT
     return LaunchPlan(
         argv=program.argv,
@@ -50,7 +50,7 @@ def required(asked: Iterable[str], operators: Mapping[str, bool], policys: tuple
     return tuple(name for name, need in by_default.items() if name in policys or operators.get(name, need))
 
 
-def _parameters(layer: type[Layer[Any]], decided: Decided) -> Any:  # noqa: ANN401 - each layer has a type of its own
+def parameters_of(layer: type[Layer[Any]], decided: Decided) -> Any:  # noqa: ANN401 - each layer has a type of its own
     """Return a layer's parameters: as the module of its name in `layers` says, or all by default."""
     module = f"{layers.__name__}.{layer.name}"
     if importlib.util.find_spec(module) is None:

@@ -1,0 +1,92 @@
+"""`jupyter openshell verify`: whether every protection of a confined kernel is in force, tried for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from openshell_kernel.base import wire
+from openshell_kernel.cli.command import Command, parser
+from openshell_kernel.cli.terminal import complain, say, say_lines
+from openshell_kernel.errors import OpenShellError
+from openshell_kernel.sandbox.report import LayerStatus
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from openshell_kernel.sandbox.report import Finding
+    from openshell_kernel.server.verify import Result
+
+_DESCRIPTION = """\
+Start an OpenShell GPU kernel with the policy of this folder's notebooks, in an empty folder, and try in there what each
+layer of protection forbids. What is found is held against what the launcher reported to the server."""
+
+_EPILOG = """\
+exit status:
+  0  the kernel is confined, and every layer is what was reported
+  1  a layer is not, or the kernel is not confined
+  2  the command line is wrong
+  4  the kernel was not started"""
+
+_FAILED, _NOT_STARTED = 1, 4
+
+
+def run(words: Sequence[str]) -> int:
+    """Verify and print what was found of each layer; return what the epilog lists."""
+    arguments = _parser().parse_args(words)
+    from openshell_kernel.server import verify  # noqa: PLC0415 - the other commands need none of it
+
+    policy = arguments.policy and os.path.abspath(arguments.policy)
+    sys.stderr.write("Starting a confined kernel and trying its protections ...\n")
+    try:
+        result = verify.verify(kernel=arguments.kernel, folder=os.getcwd(), policy=policy)
+    except OpenShellError as error:
+        complain(error)
+        return _NOT_STARTED
+    if arguments.json:
+        say_lines(json.dumps(_as_json(result), indent=2))
+    else:
+        _tell(result)
+    return 0 if result.ok else _FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    own = parser("verify", _DESCRIPTION, epilog=_EPILOG)
+    own.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="the policy to start with, instead of the one that notebooks here are started with",
+    )
+    own.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
+    own.add_argument("--json", action="store_true", help="print what was found for programs")
+    return own
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {"policy": result.policy, "ok": result.ok, **wire.encode(result.verification)}
+
+
+def _tell(result: Result) -> None:
+    say(f"policy: {result.policy}")
+    details = {layer.name: layer.detail for layer in result.report.layers}
+    for finding in result.verification.findings:
+        say(f"{_mark(finding)} {finding.title}")
+        if finding.status is LayerStatus.ABSENT:
+            say(f"       {details[finding.name]}")
+        for probe in finding.probes:
+            say(f"       {probe.tried}: {probe.outcome}")
+    say("Every layer is what was reported." if result.verification.holds else "Not every layer is what was reported.")
+    if not result.report.enforced:
+        say(f"The kernel is NOT CONFINED: {result.report.reason}")
+
+
+def _mark(finding: Finding) -> str:
+    if finding.status is LayerStatus.ABSENT:
+        return "absent"
+    return "ok    " if finding.holds else "FAILED"
+
+
+COMMAND = Command(name="verify", help="see whether every protection of a confined kernel is in force", run=run)
