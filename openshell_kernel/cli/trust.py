@@ -12,8 +12,9 @@ from openshell_kernel.cli.terminal import complain, say
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline, sources, trust
 from openshell_kernel.policy.effective import Compatibility, GpuRequest, GpuSelection
-from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.policy.model import FilesystemPolicy
+from openshell_kernel.policy.runtime import Runtime
 from openshell_kernel.server.planning import protected_paths
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from openshell_kernel.kernel import magics, memfd, permissions
 from openshell_kernel.kernel.completion import complete
 from openshell_kernel.policy import baseline, loading
 from openshell_kernel.policy.effective import Access, Compatibility, Environment, Home, HomeKind
-from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.policy.explain import why
+from openshell_kernel.policy.runtime import Runtime
 
 
 @pytest.fixture

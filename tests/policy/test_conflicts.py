@@ -8,8 +8,9 @@ from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import baseline
 from openshell_kernel.policy.conflicts import matches
 from openshell_kernel.policy.effective import PROC_WRITE_RIGHTS, Access, Origin
-from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.policy.model import ConflictsPolicy, Policy
+from openshell_kernel.policy.runtime import Runtime
 
 GPU = Hardware(status=Status.OK, detail="", present=True, nodes=("/dev/nvidiactl", "/dev/nvidia0"))
 RUNTIME = Runtime(needs=baseline.SYSTEM, workdir="/home/me/notebooks")

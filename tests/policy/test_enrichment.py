@@ -20,8 +20,9 @@ from openshell_kernel.policy.effective import (
     Origin,
     decode,
 )
-from openshell_kernel.policy.enrichment import Runtime, enrich
+from openshell_kernel.policy.enrichment import enrich
 from openshell_kernel.policy.model import Policy
+from openshell_kernel.policy.runtime import Runtime
 
 NO_GPU = Hardware(status=Status.NO_LIBRARY, detail="")
 TWO_GPUS = Hardware(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openshell_kernel.policy.effective import EffectivePolicy, Unenforced
-    from openshell_kernel.policy.enrichment import Runtime
+    from openshell_kernel.policy.runtime import Runtime
     from openshell_kernel.server.planning.folders import Folders
     from openshell_kernel.server.planning.gathering import Gathered
     from openshell_kernel.server.planning.protection import Protection

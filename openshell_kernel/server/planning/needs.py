@@ -11,7 +11,7 @@ from openshell_kernel.base.links import planted_link
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.policy import baseline
 from openshell_kernel.policy.effective import Access, Home
-from openshell_kernel.policy.enrichment import Runtime
+from openshell_kernel.policy.runtime import Runtime
 from openshell_kernel.server.planning import protected_paths
 from openshell_kernel.server.planning.command import START
 from openshell_kernel.server.planning.environment import CERTIFICATES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from openshell_kernel.policy.baseline import Need
-    from openshell_kernel.policy.enrichment import Beside
+    from openshell_kernel.policy.runtime import Beside
     from openshell_kernel.server.dirs.private_dir import PrivateDir
     from openshell_kernel.server.planning.folders import Folders
     from openshell_kernel.server.planning.gathering import Gathered

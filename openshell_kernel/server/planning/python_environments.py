@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.base.threads import run_in_thread
-from openshell_kernel.policy.enrichment import Beside
+from openshell_kernel.policy.runtime import Beside
 from openshell_kernel.server.planning import protected_paths
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from openshell_kernel.sandbox.layers.landlock import Parameters
 
 if TYPE_CHECKING:
     from openshell_kernel.base.rules import Rule
-    from openshell_kernel.policy.enrichment import Runtime
+    from openshell_kernel.policy.runtime import Runtime
     from openshell_kernel.server.planning.decided import Decided
 
 
