@@ -14,10 +14,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from openshell_kernel.base.paths import is_within
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MAX_LINKS = 40  # as the kernel's own path resolution
+_MAX_LINKS = 40  # as Linux's own path resolution
 _OPEN = os.O_PATH | os.O_CLOEXEC
 _WRITABLE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 # Where a kernel that runs as root is given nothing of its own accord: what links there, the system's root has made.
@@ -69,6 +71,22 @@ def planted_link(path: str, folders: Sequence[str] = ()) -> str:
     return way.planted
 
 
+def links_and_end(path: str) -> tuple[str, ...]:
+    """Return every symbolic link on the way of an absolute path, and where it leads, or would if there were something.
+
+    Whoever may replace one of them decides what is found by that path.
+    """
+    walker = _Walker(path, ())
+    try:
+        with contextlib.suppress(OSError):
+            while walker.ahead:
+                walker.step()
+    finally:
+        os.close(walker.fd)
+    end = os.path.normpath(os.path.join(walker.place, *reversed(walker.ahead)))
+    return (*walker.links, end)
+
+
 def may_be_planted(parent: int, link: os.stat_result, folders: Sequence[str] = ()) -> bool:
     """Return whether a sandbox may have made a link in this folder, or put it there.
 
@@ -77,7 +95,7 @@ def may_be_planted(parent: int, link: os.stat_result, folders: Sequence[str] = (
     restrict chmod.
     """
     folder, where = os.fstat(parent), os.readlink(f"/proc/self/fd/{parent}")
-    if any(where == top or where.startswith(top.rstrip("/") + "/") for top in folders):
+    if any(is_within(where, top) for top in folders):
         return True
     if os.geteuid() == 0:
         roots = folder.st_uid == 0 == link.st_uid and not folder.st_mode & _WRITABLE_FOR_OTHERS
@@ -90,20 +108,25 @@ class _Walker:
 
     def __init__(self, path: str, folders: Sequence[str]) -> None:
         self.ahead = path.split("/")[::-1]
+        self.place = "/"
         self.places: list[str] = []
+        self.links: list[str] = []
         self.planted = ""
         self.fd = os.open("/", _OPEN)
-        self._place = "/"
         self._folders = folders
-        self._links = 0
 
     def step(self) -> None:
-        name = self.ahead.pop()
-        if name == "..":
-            self._enter(os.open(name, _OPEN, dir_fd=self.fd), os.path.dirname(self._place))
-        elif name not in ("", "."):
+        """Go on by one name, which is no longer ahead then; it still is where nothing is there."""
+        name = self.ahead[-1]
+        if name in ("", "."):
+            self.ahead.pop()
+        elif name == "..":
+            self._enter(os.open(name, _OPEN, dir_fd=self.fd), os.path.dirname(self.place))
+            self.ahead.pop()
+        else:
             fd = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=self.fd)
-            place = os.path.join(self._place, name)
+            self.ahead.pop()
+            place = os.path.join(self.place, name)
             self.places.append(place)
             status = os.fstat(fd)
             if stat.S_ISLNK(status.st_mode):
@@ -116,8 +139,8 @@ class _Walker:
             target = os.readlink("", dir_fd=fd)
         finally:
             os.close(fd)
-        self._links += 1
-        if self._links > _MAX_LINKS:
+        self.links.append(place)
+        if len(self.links) > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if status.st_dev == os.stat("/proc").st_dev:
             # Nobody makes links there, and where one leads is more than its text, as with those to open files.
@@ -132,11 +155,11 @@ class _Walker:
 
     def _enter(self, fd: int, place: str) -> None:
         os.close(self.fd)
-        self.fd, self._place = fd, place
+        self.fd, self.place = fd, place
 
 
 def _is_systems(folder: str) -> bool:
-    def beneath(trees: Sequence[str]) -> bool:
-        return any(folder == tree or folder.startswith(tree + "/") for tree in trees)
+    def is_in(trees: Sequence[str]) -> bool:
+        return any(is_within(folder, tree) for tree in trees)
 
-    return folder in _SYSTEM_FOLDERS or (beneath(SYSTEM_TREES) and not beneath(_SOURCES))
+    return folder in _SYSTEM_FOLDERS or (is_in(SYSTEM_TREES) and not is_in(_SOURCES))

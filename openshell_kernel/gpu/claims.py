@@ -26,7 +26,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from openshell_kernel.base import claims, locks
+from openshell_kernel.base import claims, locks, modes
 from openshell_kernel.errors import ConfigurationError, LaunchError
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _set_mode(path: str, mode: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            os.chmod(f"/proc/self/fd/{fd}", mode)
+            modes.chmod(fd, mode)
     finally:
         os.close(fd)
 

@@ -9,11 +9,12 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.links import links_and_end
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.errors import PolicyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 VARIABLE = "OPENSHELL_SANDBOX_POLICY"
 SYSTEM_POLICY = "/etc/openshell/policy.yaml"
@@ -24,8 +25,6 @@ BESIDE = "in the kernel's kernel.json, metadata.kernel_provisioner.config"
 """Where a setting of the provisioner counts for every client."""
 NEARBY_NAME = "openshell-policy.yaml"
 """The name of a policy that lies near the notebook; it counts once its content is trusted, see `trust`."""
-
-_MAX_LINKS = 40  # as the kernel's own path resolution
 
 
 class SourceKind(str, Enum):
@@ -174,37 +173,20 @@ def _device(folder: str, device: Callable[[str], int]) -> int:
         ) from None
 
 
-def ways(
-    paths: Iterable[str],
-    *,
-    realpath: Callable[[str], str] = os.path.realpath,
-    readlink: Callable[[str], str] = os.readlink,
-) -> tuple[str, ...]:
+def ways(paths: Iterable[str]) -> tuple[str, ...]:
     """Return where these names lead and every symbolic link on the way: whoever writes one of them decides of all."""
-    return tuple({place for path in paths for place in (*_places(path, readlink), realpath(path))})
+    return tuple({place for path in paths for place in links_and_end(path)})
 
 
-def writable_way(
-    path: str,
-    writable: Iterable[str],
-    *,
-    realpath: Callable[[str], str] = os.path.realpath,
-    readlink: Callable[[str], str] = os.readlink,
-) -> str | None:
+def writable_way(path: str, writable: Iterable[str]) -> str | None:
     """Return the writable path that holds a file, or a symbolic link on the way to it; None if there is none."""
-    places = ways([path], realpath=realpath, readlink=readlink)
-    for root in writable:
-        if any(is_within(place, realpath(root)) for place in places):
-            return root
-    return None
+    places = links_and_end(path)
+    return next((root for root in writable if any(is_within(place, os.path.realpath(root)) for place in places)), None)
 
 
 def check_writable_source(
     source: Source,
     writable: Iterable[str],
-    *,
-    realpath: Callable[[str], str] = os.path.realpath,
-    readlink: Callable[[str], str] = os.readlink,
 ) -> None:
     """Make sure that the sandbox cannot write its next policy.
 
@@ -216,7 +198,7 @@ def check_writable_source(
     """
     if source.kind is SourceKind.NEARBY:
         return
-    path = writable_way(source.path, writable, realpath=realpath, readlink=readlink)
+    path = writable_way(source.path, writable)
     if path is not None:
         raise PolicyError(
             f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
@@ -228,9 +210,6 @@ def check_writable_shared(
     source: Source,
     others: Iterable[Source],
     writable: Iterable[str],
-    *,
-    realpath: Callable[[str], str] = os.path.realpath,
-    readlink: Callable[[str], str] = os.readlink,
 ) -> None:
     """Make sure that the sandbox cannot put a policy where one counts, be it there or not. `others` are the `shared`.
 
@@ -243,7 +222,7 @@ def check_writable_shared(
         return
     roots = tuple(writable)
     for other in others:
-        path = writable_way(other.path, roots, realpath=realpath, readlink=readlink)
+        path = writable_way(other.path, roots)
         if path is not None:
             raise PolicyError(
                 f"{source.describe()}: the sandbox may write {path}, and could put a policy into {other.path}, which "
@@ -324,27 +303,3 @@ def _exists(source: Source, lstat: Callable[[str], object]) -> bool:
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0] or "/"
-
-
-def _places(path: str, readlink: Callable[[str], str]) -> Iterator[str]:
-    """Yield every link on the way to a file, and the file: replacing one of them decides what is read."""
-    here = "/"
-    links = 0
-    ahead = path.split("/")[::-1]
-    while ahead:
-        part = ahead.pop()
-        if part == "..":
-            here = _parent(here)
-        elif part not in ("", "."):
-            here = f"{here.rstrip('/')}/{part}"
-            try:
-                target = readlink(here)
-            except OSError:
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                return
-            yield here
-            here = "/" if target.startswith("/") else _parent(here)
-            ahead += target.split("/")[::-1]
-    yield here

@@ -19,8 +19,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base import modes
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy import loading, modes, sources
+from openshell_kernel.policy import loading, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -9,6 +9,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_beneath
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,5 +40,5 @@ def _linked(tree: Tree, folder: str) -> Iterable[str]:
     """Yield where the links of a folder lead, as far as that is a device's place."""
     for name in tree.names(folder):
         path = tree.link(f"{folder}/{name}")
-        if path is not None and path.startswith(f"{_DEVICES}/"):
+        if path is not None and is_beneath(path, _DEVICES):
             yield path

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.modes import chmod
 from openshell_kernel.errors import LaunchError
 from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.server.dirs.private_dir import HOME
@@ -146,5 +147,5 @@ def _enter(parent: int, name: str, path: str) -> int:
         raise LaunchError(f"{path}: it belongs to another user (uid {status.st_uid}); remove it, or have it removed")
     if stat.S_IMODE(status.st_mode) != stat.S_IRWXU:
         # Landlock does not restrict chmod, so a notebook may have opened or closed its own home.
-        os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
+        chmod(fd, stat.S_IRWXU)
     return fd

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from openshell_kernel.base.modes import chmod
 from openshell_kernel.errors import LaunchError
 from openshell_kernel.policy.protected_paths import PRIVATE_DIR
 from openshell_kernel.server.dirs.untrusted_tree import remove_tree
@@ -91,7 +92,7 @@ def _opened(name: str, parent: int | None = None) -> int:
     """Open a folder of ours, and make it accessible to its owner again."""
     fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
+        chmod(fd, stat.S_IRWXU)
     except BaseException:
         os.close(fd)
         raise

@@ -7,6 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.modes import chmod
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -79,7 +81,7 @@ def _enter(name: str, parent: int | None, *, opening: bool) -> int:
     found = os.open(name, os.O_PATH | _FOLDER, dir_fd=parent)
     try:
         if os.fstat(found).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(f"/proc/self/fd/{found}", stat.S_IRWXU)
+            chmod(found, stat.S_IRWXU)
         return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=found)
     finally:
         os.close(found)

@@ -15,6 +15,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_within
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -80,7 +82,7 @@ def obstacles(rules: Iterable[Rule], *, uid: int, groups: Iterable[int]) -> tupl
     user = _User(uid, groups)
     found = []
     for rule in rules:
-        if any(rule.path == folder or rule.path.startswith(folder + "/") for folder in _SPECIAL):
+        if any(is_within(rule.path, folder) for folder in _SPECIAL):
             continue
         real = os.path.realpath(rule.path)
         try:
@@ -129,7 +131,7 @@ def notice(
     owners = {one.uid for one in found}
     owner = f"user {min(owners)}" if len(owners) == 1 else "other users"
     made = (private, *own)
-    judged = [rule for rule in rules if not any(rule.path == path or rule.path.startswith(path + "/") for path in made)]
+    judged = [rule for rule in rules if not any(is_within(rule.path, path) for path in made)]
     return (
         f"{', '.join(one.path for one in found)}: these are {owner}'s, and to use them as root the kernel keeps "
         f"CAP_{capability.upper()}, which opens more than they are, see what is not enforced; better "

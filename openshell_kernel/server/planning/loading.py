@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_runtime_dir
 
+from openshell_kernel.base import modes
 from openshell_kernel.errors import PolicyError
-from openshell_kernel.policy import loading, modes, sources, trust
+from openshell_kernel.policy import loading, sources, trust
 from openshell_kernel.policy.sources import SourceKind
 from openshell_kernel.server.dirs.home import homes
 from openshell_kernel.server.planning import interpreter, protected_paths

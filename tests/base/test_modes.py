@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from openshell_kernel.policy.modes import mend
+from openshell_kernel.base.modes import mend
 
 
 def mode(path):
@@ -50,7 +50,7 @@ def test_the_way_to_it_is_open_to_its_owner_and_to_nobody_else(folder):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 def test_a_user_who_is_not_root_reaches_it_again():
     code = (
-        "import os, sys; from openshell_kernel.policy.modes import mend\n"
+        "import os, sys; from openshell_kernel.base.modes import mend\n"
         "os.setgid(54321); os.setuid(54321)\n"
         "top, file = sys.argv[1:]; os.makedirs(os.path.dirname(file)); open(file, 'w').write('read')\n"
         "for path in (file, os.path.dirname(file), top): os.chmod(path, 0)\n"

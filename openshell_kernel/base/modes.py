@@ -19,6 +19,15 @@ _FOLDER = stat.S_IRWXU
 _FILE = stat.S_IRUSR
 
 
+def chmod(fd: int, mode: int) -> None:
+    """Set the mode of what a descriptor holds open, also by O_PATH: no name could be exchanged meanwhile.
+
+    Raises:
+        OSError: it belongs to somebody else.
+    """
+    os.chmod(f"/proc/self/fd/{fd}", mode)
+
+
 def mend(path: str, *, private: bool = False) -> None:
     """Let this user reach and use a file or folder of theirs again, if it is there.
 
@@ -45,6 +54,6 @@ def _grant(path: str, wanted: int, *, private: bool = False) -> None:
         mode = stat.S_IMODE(status.st_mode)
         wanted = (mode | wanted) & ~(_BY_OTHERS if private else 0)
         if wanted != mode:
-            os.chmod(f"/proc/self/fd/{fd}", wanted)
+            chmod(fd, wanted)
     finally:
         os.close(fd)
