@@ -15,11 +15,12 @@ import time
 from jupyter_client.manager import KernelManager
 
 from openshell_kernel.gpu import discovery
+from openshell_kernel.gpu.asking import Cache
 
 
 async def look(root: str, rounds: int) -> tuple[float, list[float]]:
     """Return the seconds of the first look and of those that follow."""
-    cache = discovery.Cache()
+    cache = Cache()
     seconds = []
     for _ in range(rounds + 1):
         started = time.perf_counter()

@@ -8,7 +8,6 @@ are errors. Nothing here recurses or grows beyond a limit, whatever the text.
 from __future__ import annotations
 
 import json
-import math
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from openshell_kernel.policy.scalars import CORE, ScalarError, scalar
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,20 +39,8 @@ _NodeEvent = AliasEvent | ScalarEvent | _CollectionEvent
 Key = tuple["str | int", ...]
 """Where a value stands: the keys and list positions from the root to it."""
 
-_MAX_NUMBER = 2**64
-_MAX_NUMBER_CHARACTERS = 64  # Python refuses to read thousands of digits, and so should a reader
 _UNREADABLE_KEY = "(key)"
 
-_CORE = "tag:yaml.org,2002:"
-_SCALARS = {
-    "null": re.compile(r"null|Null|NULL|~|"),
-    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
-    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-    "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-}
-"""https://yaml.org/spec/1.2.2/#1032-tag-resolution"""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -121,13 +110,6 @@ class Document:
 
 class _AbortError(Exception):
     """Reading on makes no sense; the reason was reported."""
-
-
-class _ScalarError(Exception):
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
 
 
 class _Composer:
@@ -258,7 +240,7 @@ class _Composer:
         node = Node(index=event.start_mark.index, value=value)
         node.size += sum(child.size for child in children)
         node.height = max((child.height + 1 for child in children), default=0)
-        if event.tag is not None and event.tag not in ("!", _CORE + kind):
+        if event.tag is not None and event.tag not in ("!", CORE + kind):
             self._report(node.index, key, f"the tag {event.tag} is not supported here", "remove it")
             node.bad = True
         return node
@@ -266,52 +248,10 @@ class _Composer:
     def _scalar(self, event: ScalarEvent, key: Key) -> Node:
         index = event.start_mark.index
         try:
-            return Node(index=index, value=_scalar(event.value, event.tag, plain=not event.style))
-        except _ScalarError as error:
+            return Node(index=index, value=scalar(event.value, event.tag, plain=not event.style))
+        except ScalarError as error:
             self._report(index, key, error.problem, error.remedy)
             return Node(index=index, bad=True)
-
-
-def _scalar(text: str, tag: str | None, *, plain: bool) -> str | float | None:
-    if _SURROGATE.search(text):
-        text = _join_surrogates(text)
-    if tag in ("!", _CORE + "str") or (tag is None and not plain):
-        return text
-    found = next((kind for kind, pattern in _SCALARS.items() if pattern.fullmatch(text)), "str")
-    if tag is None or tag == _CORE + found:
-        return _convert(text, found)
-    if tag == _CORE + "float" and found == "int":
-        return _convert(text, "float")
-    if tag.removeprefix(_CORE) in _SCALARS:
-        raise _ScalarError(f"not a value of the tag {tag}", "remove the tag or correct the value")
-    raise _ScalarError(f"the tag {tag} is not supported here", "remove it")
-
-
-def _join_surrogates(text: str) -> str:
-    # JSON, which YAML includes, writes what lies beyond U+FFFF as two escapes.
-    try:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-    except UnicodeDecodeError:
-        problem = "contains half a surrogate pair, which is not a character"
-        raise _ScalarError(problem, "write the character itself") from None
-
-
-def _convert(text: str, kind: str) -> str | float | None:
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return text.lower() == "true"
-    if kind == "str":
-        return text
-    number: float = math.inf
-    if len(text) <= _MAX_NUMBER_CHARACTERS:
-        if kind == "float":
-            number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        else:
-            number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-    if not math.isfinite(number) or (kind == "int" and abs(number) >= _MAX_NUMBER):
-        raise _ScalarError("not a number that JSON can hold", "write a smaller number, or put it in quotes")
-    return number
 
 
 def _key_text(key: Key) -> str:

@@ -16,6 +16,7 @@ from support import kernels
 
 from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
 from openshell_kernel.gpu import discovery
+from openshell_kernel.gpu.asking import Cache
 
 TWO_GPUS = (fake.gpu(3, pci="00000000:65:00.0"), fake.gpu(0, name="NVIDIA L4", memory=24 << 30, pci="00010000:0A:00.1"))
 FIRST = Gpu(
@@ -43,7 +44,7 @@ def discover(library, root, *directives, **arguments):
     """Ask a library that follows these directives, past any answer of another test."""
     if directives:
         fake.configure(library, *directives)
-    arguments = {"timeout": LONG, "cache": discovery.Cache(life=LONG), **arguments}
+    arguments = {"timeout": LONG, "cache": Cache(life=LONG), **arguments}
     return asyncio.run(discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, **arguments))
 
 
@@ -161,7 +162,7 @@ def test_a_driver_without_gpus_says_so(library, root):
 
 @pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID"])
 def test_a_call_that_hangs_ends_in_a_status_and_leaves_no_process(library, root, function, left_behind):
-    cache = discovery.Cache(life=0.5)
+    cache = Cache(life=0.5)
     found = discover(library, root, f"hang {function}", *TWO_GPUS, cache=cache)
     assert (found.status, found.nodes) == (Status.TIMEOUT, NODES)
     assert "0.5 s: see whether nvidia-smi works" in found.detail
@@ -173,9 +174,7 @@ def test_the_event_loop_goes_on_while_a_call_hangs(library, root):
 
     async def both():
         asking = asyncio.create_task(
-            discovery.discover(
-                root=root, environ={"LD_LIBRARY_PATH": str(library)}, timeout=0.5, cache=discovery.Cache()
-            )
+            discovery.discover(root=root, environ={"LD_LIBRARY_PATH": str(library)}, timeout=0.5, cache=Cache())
         )
         await asyncio.sleep(0)
         return asking.done(), await asking
@@ -270,7 +269,7 @@ def test_the_child_is_started_with_that_environment_only(library, root, tmp_path
 
 
 def test_an_answer_holds_until_the_nodes_change(library, root):
-    cache = discovery.Cache()
+    cache = Cache()
     assert discover(library, root, TWO_GPUS[0], cache=cache).gpus == (FIRST,)
     assert discover(library, root, *TWO_GPUS, cache=cache).gpus == (FIRST,)
     (root / "dev/nvidia1").touch()
@@ -280,14 +279,14 @@ def test_an_answer_holds_until_the_nodes_change(library, root):
 
 def test_an_answer_holds_until_the_loader_finds_other_libraries(library, root):
     (root / "etc").mkdir()
-    cache = discovery.Cache()
+    cache = Cache()
     discover(library, root, TWO_GPUS[0], cache=cache)
     (root / "etc/ld.so.cache").touch()
     assert discover(library, root, *TWO_GPUS, cache=cache).gpus == (FIRST, SECOND)
 
 
 def test_an_answer_is_for_one_search_path_only(library, root, tmp_path):
-    cache = discovery.Cache()
+    cache = Cache()
     discover(library, root, *TWO_GPUS, cache=cache)
     assert discover(tmp_path, root, cache=cache).gpus != (FIRST, SECOND)
 
@@ -296,13 +295,13 @@ def test_an_answer_is_for_one_search_path_only(library, root, tmp_path):
     "trouble", [f"crash {INIT}", f"fail {INIT} 999", f"fail {INIT} 4", "fail nvmlDeviceGetHandleByIndex_v2 15 0"]
 )
 def test_trouble_that_may_pass_is_looked_at_again(library, root, trouble):
-    cache = discovery.Cache()
+    cache = Cache()
     assert discover(library, root, trouble, *TWO_GPUS, cache=cache).status is not Status.OK
     assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
 
 
 def test_a_driver_that_hung_is_asked_again_when_its_process_is_gone(library, root):
-    cache = discovery.Cache(life=0.5)
+    cache = Cache(life=0.5)
     assert discover(library, root, f"hang {INIT}", *TWO_GPUS, cache=cache).status is Status.TIMEOUT
     fake.configure(library, *TWO_GPUS)
     kernels.eventually(lambda: discover(library, root, cache=cache).status is Status.OK, "the driver's answer")
@@ -310,7 +309,7 @@ def test_a_driver_that_hung_is_asked_again_when_its_process_is_gone(library, roo
 
 def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
     """Asking can load the driver, which makes nodes: the answer tells them and the next caller asks again."""
-    node, cache = root / "dev/nvidia9", discovery.Cache()
+    node, cache = root / "dev/nvidia9", Cache()
     answer = json.dumps(asdict(Hardware(status=Status.OK, detail="")))
     code = f"print({answer!r}); open({str(node)!r}, 'a'); open({str(root / 'asked')!r}, 'a').write('x')"
     command = (sys.executable, "-I", "-c", code)
@@ -321,7 +320,7 @@ def test_an_answer_during_which_nodes_appeared_is_not_kept(library, root):
 
 def test_all_who_ask_at_once_in_any_loop_share_one_child(library, root):
     fake.configure(library, *TWO_GPUS)
-    cache, found = discovery.Cache(), []
+    cache, found = Cache(), []
 
     async def several():
         asking = discovery.discover
@@ -342,7 +341,7 @@ def test_who_stops_waiting_does_not_stop_the_others(library, root):
 
     async def one_gives_up():
         arguments = {"root": root, "environ": {"LD_LIBRARY_PATH": str(library)}, "timeout": LONG}
-        cache = discovery.Cache()
+        cache = Cache()
         impatient, patient = (asyncio.create_task(discovery.discover(**arguments, cache=cache)) for _ in range(2))
         await asyncio.sleep(0)
         impatient.cancel()
@@ -384,7 +383,7 @@ def test_a_mig_device_has_the_index_that_nvml_gives_it_although_others_were_remo
 
 
 def test_a_change_of_mig_instances_is_looked_at_again(library, root):
-    cache = discovery.Cache()
+    cache = Cache()
     assert discover(library, root, *MIG_GPU[:2], cache=cache).gpus[0].mig_devices[1:] == ()
     (root / "proc/driver/nvidia/capabilities/gpu0/mig/gi2").mkdir(parents=True)
     assert len(discover(library, root, *MIG_GPU, cache=cache).gpus[0].mig_devices) == 2
@@ -403,7 +402,7 @@ def test_how_busy_gpus_and_mig_devices_are_is_told(library, root):
 
 
 def test_who_wants_a_fresh_answer_is_given_one(library, root):
-    cache = discovery.Cache()
+    cache = Cache()
     assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
     lost = "fail nvmlDeviceGetHandleByIndex_v2 15 1"
     assert discover(library, root, *TWO_GPUS, lost, cache=cache).status is Status.OK
@@ -414,7 +413,7 @@ def test_who_wants_a_fresh_answer_is_given_one(library, root):
 
 def test_an_answer_that_has_grown_old_is_given_once_more_and_asked_for_anew(library, root):
     clock = [0.0]
-    cache = discovery.Cache(age=10.0, now=lambda: clock[0])
+    cache = Cache(age=10.0, now=lambda: clock[0])
     assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
     clock[0] = 9.0
     assert discover(library, root, cache=cache).status is Status.OK
@@ -438,7 +437,7 @@ class TestSlowly:
         return library
 
     def test_the_answer_is_there_for_the_next_start(self, slow, root, gate):
-        cache = discovery.Cache(life=LONG)
+        cache = Cache(life=LONG)
         found = discover(slow, root, cache=cache, timeout=0.1)
         assert (found.status, found.gpus) == (Status.TIMEOUT, ())
         assert "it is asked further" in found.detail
@@ -448,7 +447,7 @@ class TestSlowly:
         assert fake.calls(slow, INIT) == 1
 
     def test_however_many_start_meanwhile_one_process_asks(self, slow, root, gate, left_behind):
-        cache = discovery.Cache(life=LONG)
+        cache = Cache(life=LONG)
         for fresh in (False, True, False):
             assert discover(slow, root, cache=cache, timeout=0.1, fresh=fresh).status is Status.TIMEOUT
         assert len(left_behind()) == 1
@@ -456,21 +455,21 @@ class TestSlowly:
         kernels.eventually(lambda: discover(slow, root, cache=cache, timeout=0.1).status is Status.OK, "the answer")
 
     def test_who_waits_longer_is_given_the_answer_of_the_same_process(self, slow, root, gate):
-        cache = discovery.Cache(life=LONG)
+        cache = Cache(life=LONG)
         assert discover(slow, root, cache=cache, timeout=0.1).status is Status.TIMEOUT
         gate.touch()
         assert discover(slow, root, cache=cache, timeout=LONG, fresh=True).gpus == (FIRST, SECOND)
         assert fake.calls(slow, INIT) == 1
 
     def test_who_wants_a_fresh_answer_and_gets_none_in_time_takes_the_one_that_holds(self, library, root, gate):
-        cache = discovery.Cache(life=LONG)
+        cache = Cache(life=LONG)
         assert discover(library, root, *TWO_GPUS, cache=cache).status is Status.OK
         fake.configure(library, *TWO_GPUS, f"wait {INIT} {gate}")
         assert discover(library, root, cache=cache, timeout=0.1, fresh=True).gpus == (FIRST, SECOND)
         cache.end()
 
     def test_the_process_can_be_ended_before_this_one_becomes_another(self, slow, root, left_behind):
-        cache = discovery.Cache(life=LONG)
+        cache = Cache(life=LONG)
         assert discover(slow, root, cache=cache, timeout=0.1).status is Status.TIMEOUT
         cache.end()
         kernels.eventually(lambda: left_behind() == set(), "the end of the process")
