@@ -28,6 +28,20 @@ def chmod(fd: int, mode: int) -> None:
     os.chmod(f"/proc/self/fd/{fd}", mode)
 
 
+def set_mode(path: str, mode: int) -> None:
+    """Set the mode of a file or folder, unless it has it; a link is not followed.
+
+    Raises:
+        OSError: there is none, or it belongs to somebody else.
+    """
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            chmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
 def mend(path: str, *, private: bool = False) -> None:
     """Let this user reach and use a file or folder of theirs again, if it is there.
 

@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import json
 import os
 import re
 import secrets
 import stat
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from openshell_kernel.base import claims, locks, modes
+from openshell_kernel.base import claims, locks
+from openshell_kernel.base.modes import set_mode
 from openshell_kernel.errors import ConfigurationError, LaunchError
+from openshell_kernel.gpu import choosing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 SHARED_FOLDERS = ("/run/lock", "/var/tmp")  # noqa: S108 - the machine's, on purpose
 _NAME = "openshell-gpu"
 _OPEN_TO_ALL, _LISTABLE, _READABLE = 0o1777, 0o755, 0o644
-_LOCK_SECONDS = 10.0
-_POLL_SECONDS = 0.01
 
 
 _claims: weakref.WeakSet[Claim] = weakref.WeakSet()
@@ -207,23 +205,8 @@ class Registry:
         Raises:
             LaunchError: somebody else did not let go of the lock in time.
         """
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            fd = _open_lock(self.lock)
-            try:
-                while not _flock(fd):
-                    if time.monotonic() > deadline:
-                        raise LaunchError(
-                            f"{self.lock}: another process holds this lock, under which GPUs are chosen, for more than "
-                            f"{_LOCK_SECONDS:.0f} s; `lsof {self.lock}` names it"
-                        )
-                    time.sleep(_POLL_SECONDS)
-                # Whoever cleans up old files may have removed it meanwhile, and others lock a new one.
-                if _is_same(fd, self.lock) or stat.S_ISDIR(os.fstat(fd).st_mode):
-                    yield
-                    return
-            finally:
-                os.close(fd)
+        with choosing.locked(self.lock):
+            yield
 
     def claim(self, uuids: Sequence[str], *, pid: int, hub_user: str = "", hub_server: str = "") -> Claim:
         """Record that a kernel holds GPUs. Call it while `locked`.
@@ -272,11 +255,11 @@ class Registry:
             os.mkdir(self._own, _LISTABLE)
         if not _is_folder_of(self._own, os.geteuid()):
             raise LaunchError(f"{self._own}: a folder of user {os.geteuid()} is to be here; have it removed")
-        _set_mode(self._own, _LISTABLE)
-        _mend_lock(self.lock)
+        set_mode(self._own, _LISTABLE)
+        choosing.mend(self.lock)
         for path in claims.records(self._own):
             with contextlib.suppress(FileNotFoundError):
-                _set_mode(path, _READABLE)
+                set_mode(path, _READABLE)
 
     @property
     def _own(self) -> str:
@@ -301,66 +284,9 @@ def _is_folder_of(path: str, uid: int) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
 
 
-def _set_mode(path: str, mode: int) -> None:
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            modes.chmod(fd, mode)
-    finally:
-        os.close(fd)
-
-
 def _is_stale(path: str) -> bool:
     """Return whether nobody keeps a record any more. Of one that cannot be read, nobody knows."""
     try:
         return claims.read(path) is None
     except (OSError, ValueError):
         return False
-
-
-def _is_same(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _open_lock(path: str) -> int:
-    """Open the lock file, which any user may have made. Never with O_CREAT where it is there: fs.protected_regular.
-
-    Where whoever made it keeps it closed, as a notebook of that user can, or something else stands there, the folder
-    itself is locked: its mode is nobody's to change but that of whom it belongs to.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        with contextlib.suppress(OSError):
-            _mend_lock(path)
-            with contextlib.suppress(FileExistsError):
-                try:
-                    return os.open(path, flags)
-                except FileNotFoundError:
-                    fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-                    os.fchmod(fd, 0o644)
-                    return fd
-            return os.open(path, flags)
-        return os.open(os.path.dirname(path), flags | os.O_DIRECTORY)
-    except OSError as error:
-        raise LaunchError(
-            f"{path}: the lock under which GPUs are chosen cannot be opened: {error.strerror}; correct the folder, or "
-            "name another with c.OpenShellProvisioner.gpu_claims"
-        ) from None
-
-
-def _mend_lock(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        status = os.lstat(path)
-        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-            _set_mode(path, _READABLE)
-
-
-def _flock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

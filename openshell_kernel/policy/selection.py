@@ -7,59 +7,23 @@ stable order.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openshell_kernel.base.hardware import Extra, Family, Gpu, MigDevice, Status
+from openshell_kernel.base.hardware import Extra, Family, Status
 from openshell_kernel.errors import PolicyError
+from openshell_kernel.policy.candidates import allowed, candidates, leaves_none, names_by_number, resolve
 from openshell_kernel.policy.effective import GpuRequest, GpuSelection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from openshell_kernel.base.claims import Holder
-    from openshell_kernel.base.hardware import Device, Hardware
+    from openshell_kernel.base.hardware import Hardware
+    from openshell_kernel.policy.candidates import Candidate
     from openshell_kernel.policy.model import GpuPolicy
 
 _NUMBERED = re.compile(r"/dev/nvidia[0-9]+")
-_PCI = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
-_NOTHING = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES holds where no GPU is meant
 _UVM = "/dev/nvidia-uvm"
-_SHORTEST_UUID = 5  # "GPU-" and a digit: like CUDA, we take the beginning of a UUID that fits one GPU
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unit:
-    """What can be selected: a GPU, or a MIG device of one that is divided."""
-
-    label: str
-    gpu: Gpu
-    device: Device
-    nodes: tuple[str, ...]
-    problem: str
-
-    @property
-    def uuid(self) -> str | None:
-        return self.device.uuid
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        return self.device.capabilities if isinstance(self.device, MigDevice) else ()
-
-    @property
-    def key(self) -> str:
-        """What tells it from the others of the machine, for every kernel alike."""
-        whole = self.gpu.pci_address or next(iter(self.nodes), self.label)
-        return self.uuid or (whole if self.device is self.gpu else f"{whole}/{self.device.index}")
-
-    @property
-    def load(self) -> tuple[int, int]:
-        return self.device.busy, self.device.used
-
-    def __str__(self) -> str:
-        about = self.device.name, self.uuid, self.gpu.pci_address
-        kind = "GPU" if self.device is self.gpu else "MIG device"
-        return f"{kind} {self.label} ({', '.join(fact for fact in about if fact)})"
 
 
 def select(
@@ -105,11 +69,11 @@ class _Choice:
         self._preferred = preferred
         # The GPUs of WSL2 and Jetson have no nodes of their own.
         self._is_shared = hardware.shares_nodes
-        self._units = _units(hardware)
-        self._allowed = _allowed(self._units, visible)
+        self._units = candidates(hardware)
+        self._allowed = allowed(self._units, visible)
         self._visible_to_server = visible
         self._notices: list[str] = []
-        if visible is not None and _counts(visible) and len({gpu.name for gpu in hardware.gpus}) > 1:
+        if visible is not None and names_by_number(visible) and len({gpu.name for gpu in hardware.gpus}) > 1:
             self._notices.append(
                 f"the server's CUDA_VISIBLE_DEVICES, {visible!r}, was read by NVML's numbers, which follow the PCI "
                 "addresses; CUDA counts the fastest GPU first unless CUDA_DEVICE_ORDER is PCI_BUS_ID: name UUIDs there"
@@ -140,12 +104,12 @@ class _Choice:
             notices=tuple(self._notices),
         )
 
-    def _chosen(self) -> list[_Unit]:
+    def _chosen(self) -> list[Candidate]:
         if self._request.devices:
             return self._named()
         return self._all() if self._request.count is None else self._counted(self._request.count)
 
-    def _nodes(self, chosen: Sequence[_Unit], *, everything: bool) -> tuple[str, ...]:
+    def _nodes(self, chosen: Sequence[Candidate], *, everything: bool) -> tuple[str, ...]:
         """Return the device nodes of the GPUs' own."""
         nodes = tuple(dict.fromkeys(node for unit in chosen for node in unit.nodes))
         if everything:
@@ -161,10 +125,10 @@ class _Choice:
     def _is_specific(self) -> bool:
         return bool(self._request.devices) or self._request.count is not None
 
-    def _named(self) -> list[_Unit]:
-        chosen: dict[str, _Unit] = {}
+    def _named(self) -> list[Candidate]:
+        chosen: dict[str, Candidate] = {}
         for name in self._request.devices:
-            found = _resolve(name, self._units)
+            found = resolve(name, self._units)
             if not found:
                 # A machine whose driver tells of all its GPUs has no such device: that is a mistake in the policy.
                 if self._required or (self._units and self._hardware.status is Status.OK):
@@ -184,7 +148,7 @@ class _Choice:
             ]
         return list(chosen.values())
 
-    def _counted(self, count: int) -> list[_Unit]:
+    def _counted(self, count: int) -> list[Candidate]:
         usable = self._usable()
         taken = {uuid for holder in self._held for uuid in holder.uuids}
         free = [unit for unit in usable if unit.key not in taken]
@@ -203,10 +167,10 @@ class _Choice:
             self._notices = [f"not all GPUs are given that were asked for: {asked}"]
         return [unit for unit in self._units if unit in chosen]
 
-    def _rank(self, unit: _Unit) -> tuple[bool, tuple[int, int]]:
+    def _rank(self, unit: Candidate) -> tuple[bool, tuple[int, int]]:
         return unit.key not in self._preferred, unit.load
 
-    def _all(self) -> list[_Unit]:
+    def _all(self) -> list[Candidate]:
         usable = self._usable()
         if self._required:
             if self._hardware.status is not Status.OK and not self._is_shared:
@@ -220,20 +184,20 @@ class _Choice:
                 raise self._error("there is none")
         return usable
 
-    def _usable(self) -> list[_Unit]:
+    def _usable(self) -> list[Candidate]:
         """Return the units without a problem, and tell of the others."""
         judged = [(unit, self._problem(unit)) for unit in self._allowed]
         self._notices += [f"{unit} is left out: {problem}" for unit, problem in judged if problem]
         return [unit for unit, problem in judged if not problem]
 
-    def _problem(self, unit: _Unit) -> str:
+    def _problem(self, unit: Candidate) -> str:
         if unit not in self._allowed:
             return "the server's CUDA_VISIBLE_DEVICES leaves it out"
         if not unit.nodes and not self._is_shared and (self._is_specific or self._visible_to_server is not None):
             return unit.problem or "NVML does not tell its minor, and so nobody knows which device node is its own"
         return unit.problem
 
-    def _everything(self, chosen: Sequence[_Unit]) -> bool:
+    def _everything(self, chosen: Sequence[Candidate]) -> bool:
         """Return whether all nodes are meant, because nobody knows which belongs to which GPU: OpenShell's rule.
 
         Not where the server's variable leaves some out, and nobody can tell which.
@@ -244,20 +208,20 @@ class _Choice:
             return not self._is_shared and any(unit.gpu.minor is None for unit in chosen)
         if self._visible_to_server is None:
             return True
-        if self._visible_to_server.strip() not in _NOTHING:
+        if not leaves_none(self._visible_to_server):
             self._notices.append(
                 f"no GPU is given: the server's CUDA_VISIBLE_DEVICES, {self._visible_to_server!r}, allows only some, "
                 f"and nobody tells which device nodes are theirs ({self._hardware.detail})"
             )
         return False
 
-    def _visible(self, chosen: Sequence[_Unit], *, granted: bool) -> str | None:
+    def _visible(self, chosen: Sequence[Candidate], *, granted: bool) -> str | None:
         if not granted:
             return ""
         uuids = [unit.uuid for unit in chosen if unit.uuid]
         return ",".join(uuids) if chosen and len(uuids) == len(chosen) else None
 
-    def _extras(self, chosen: Sequence[_Unit], *, everything: bool) -> Iterable[Family]:
+    def _extras(self, chosen: Sequence[Candidate], *, everything: bool) -> Iterable[Family]:
         for name in dict.fromkeys(self._request.extras):
             paths = self._render_nodes(chosen, everything) if name is Extra.DRI else self._hardware.paths_of(name)
             if paths:
@@ -265,7 +229,7 @@ class _Choice:
             else:
                 self._notices.append(f"the policy asks for the GPU extra {name}, and this machine has nothing of it")
 
-    def _render_nodes(self, chosen: Sequence[_Unit], everything: bool) -> tuple[str, ...]:
+    def _render_nodes(self, chosen: Sequence[Candidate], everything: bool) -> tuple[str, ...]:
         addresses = {unit.gpu.pci_address for unit in chosen}
         found = self._hardware.render_nodes
         return tuple(render.node for render in found if everything or render.pci_address in addresses)
@@ -288,68 +252,3 @@ class _Choice:
             f"jupyter.gpu: the GPUs that the policy asks for cannot be given: {why}; {there}. Change the request, wait "
             "for a GPU that is held, or set request: auto to start without"
         )
-
-
-def _units(hardware: Hardware) -> list[_Unit]:
-    units: list[_Unit] = []
-    for label, gpu, device in hardware.units:
-        nodes = (gpu.node,) if gpu.node and gpu.node in hardware.nodes else ()
-        twice = any(unit.gpu is not gpu and nodes and unit.nodes == nodes for unit in units)
-        problem = f"NVML names {gpu.node} as the node of two GPUs" if twice else _trouble(gpu, hardware)
-        problem = problem or _trouble_of_mig(device)
-        units.append(_Unit(label=label, gpu=gpu, device=device, nodes=nodes, problem=problem))
-    return units
-
-
-def _trouble(gpu: Gpu, hardware: Hardware) -> str:
-    """Return why a GPU cannot be used, with all of its MIG devices."""
-    if gpu.fault:
-        return f"NVML says {gpu.fault!r}"
-    if gpu.node and gpu.node not in hardware.nodes and not hardware.shares_nodes:
-        return f"its node {gpu.node} is missing: start the container with this GPU, or run nvidia-modprobe"
-    return ""
-
-
-def _trouble_of_mig(device: Device) -> str:
-    if isinstance(device, Gpu) and device.mig:
-        return "it is in MIG mode and has no MIG device: make one with nvidia-smi mig -cgi"
-    if isinstance(device, MigDevice) and not device.capabilities:
-        return "its nodes in /dev/nvidia-caps are missing: run nvidia-modprobe"
-    return ""
-
-
-def _allowed(units: list[_Unit], visible: str | None) -> list[_Unit]:
-    """Return the units that CUDA_VISIBLE_DEVICES names. Like CUDA, stop at the first that is none."""
-    if visible is None:
-        return units
-    named: list[_Unit] = []
-    if visible.strip() in _NOTHING:
-        return named
-    for name in visible.split(","):
-        found = _resolve(name.strip(), units)
-        if not found:
-            break
-        named += found
-    return [unit for unit in units if unit in named]
-
-
-def _counts(visible: str) -> bool:
-    return any(name.strip().isdecimal() for name in visible.split(","))
-
-
-def _resolve(name: str, units: Sequence[_Unit]) -> list[_Unit]:
-    """Return the units that a name means: those of a divided GPU are all meant by its own name."""
-    wanted = name.lower()
-    address = _PCI.fullmatch(wanted)
-    if address:
-        domain = int(address[1] or "0", 16)
-        canonical = f"{domain:04x}:{address[2]}"
-        return [unit for unit in units if unit.gpu.pci_address == canonical]
-    if not wanted.startswith(("gpu-", "mig-")):
-        return [unit for unit in units if wanted in (unit.label, str(unit.gpu.index))]
-    if len(wanted) < _SHORTEST_UUID:
-        return []
-    known = {uuid for unit in units for uuid in (unit.uuid, unit.gpu.uuid) if uuid}
-    begun = [uuid for uuid in known if uuid.lower().startswith(wanted)]
-    meant = next((uuid for uuid in known if uuid.lower() == wanted), begun[0] if len(begun) == 1 else None)
-    return [unit for unit in units if meant and meant in (unit.uuid, unit.gpu.uuid)]
