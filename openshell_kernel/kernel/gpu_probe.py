@@ -25,7 +25,7 @@ _LIBRARY = (
     "the driver's libraries are not found or not readable: outside, see `ldconfig -p | grep libcuda`; inside, their "
     "folder has to be in read_only, and in LD_LIBRARY_PATH unless it is the system's"
 )
-_CRASH = "see the kernel's log (dmesg) outside; a GPU that fails needs a reset or a restart of the machine"
+_CRASH = "see Linux's log (dmesg) outside; a GPU that fails needs a reset or a restart of the machine"
 _MANUAL = "see %policy gpus for what was given, and the policy's jupyter.gpu for what was asked for"
 _NVML_HINTS = {
     4: "NVML needs reading and writing of /dev/nvidiactl and /run/nvidia-persistenced",

@@ -151,7 +151,7 @@ def why_not_propose_writing(
 ) -> str:
     """Return why nobody should be told to list a path read-write; empty when that is harmless.
 
-    What `refuse_writing` says of folders holds, and of a file what would hold of its folder because of its name.
+    What `why_not_write` says of folders holds, and of a file what would hold of its folder because of its name.
     """
     return (
         why_not_propose_reading(path, guarded, accounts=accounts)

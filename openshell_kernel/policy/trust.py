@@ -2,7 +2,7 @@
 
 A policy beside a notebook may have been written by a notebook. So it is trusted by content: the store holds the hash
 of what the person was shown, and any change makes the file untrusted again. The store itself is out of every
-sandbox's reach; `refuse_writable_store` makes sure of it at every start that could lead to its use.
+sandbox's reach; `check_writable_store` makes sure of it at every start that could lead to its use.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def policy(
     return Policy.model_validate(data)
 
 
-def enriched(document, inventory=NO_GPU, runtime=RUNTIME, exists=lambda _: True, realpath=str):
-    return enrich(document, inventory, runtime, source="test", exists=exists, realpath=realpath)
+def enriched(document, hardware=NO_GPU, runtime=RUNTIME, exists=lambda _: True, realpath=str):
+    return enrich(document, hardware, runtime, source="test", exists=exists, realpath=realpath)
 
 
 def rules(effective):
@@ -294,8 +294,8 @@ def as_lists(effective):
 
 @pytest.mark.slow
 @given(POLICIES, INVENTORIES)
-def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inventory):
-    effective = enriched(document, inventory)
+def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, hardware):
+    effective = enriched(document, hardware)
     paths = [rule.path for rule in effective.rules]
     assert len(paths) == len(set(paths))
     lists = as_lists(effective)
@@ -307,13 +307,13 @@ def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, inven
 
 
 @given(POLICIES, INVENTORIES)
-def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writable(document, inventory):
+def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writable(document, hardware):
     hard = document.model_copy(
         update={"landlock": document.landlock.model_copy(update={"compatibility": Compatibility.HARD_REQUIREMENT})}
     )
-    loose = enriched(document, inventory)
+    loose = enriched(document, hardware)
     try:
-        strict = enriched(hard, inventory)
+        strict = enriched(hard, hardware)
     except PolicyError:
         assert loose.notices
     else:
@@ -323,17 +323,17 @@ def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writabl
 
 
 @given(POLICIES, INVENTORIES)
-def test_enrichment_is_idempotent(document, inventory):
-    once = as_lists(enriched(document, inventory))
+def test_enrichment_is_idempotent(document, hardware):
+    once = as_lists(enriched(document, hardware))
     network = document.declared().get("network_policies")
     again = policy(once[Access.READ_ONLY], once[Access.READ_WRITE], workdir=document.include_workdir, network=network)
-    assert as_lists(enriched(again, inventory)) == once
+    assert as_lists(enriched(again, hardware)) == once
 
 
 @pytest.mark.slow
 @given(POLICIES, INVENTORIES)
-def test_every_rule_has_a_reason_and_the_record_survives_json(document, inventory):
-    effective = enriched(document, inventory)
+def test_every_rule_has_a_reason_and_the_record_survives_json(document, hardware):
+    effective = enriched(document, hardware)
     assert all(rule.reason and rule.rights for rule in effective.rules)
     assert decode(EffectivePolicy, effective.to_json()) == effective
 

@@ -26,7 +26,7 @@ def nodes(tree: Tree) -> tuple[str, ...]:
 def signature(tree: Tree) -> tuple[object, ...]:
     """Return a value that changes when nodes, their permissions, the driver or its set of GPUs change.
 
-    It asks the kernel only, never a GPU: it cannot hang and does not wake one.
+    It asks Linux only, never a GPU: it cannot hang and does not wake one.
     """
     found = []
     for path in nodes(tree):
