@@ -33,5 +33,9 @@ class LaunchError(OpenShellError):
     """The kernel process could not be started, or died before it was ready."""
 
 
+class ProgramError(LaunchError):
+    """A program that is to run confined is not there, or cannot be executed. Nothing was started."""
+
+
 class SnapshotError(OpenShellError):
     """The record of the sandbox that `%policy` shows is missing or damaged."""

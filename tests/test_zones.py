@@ -24,7 +24,7 @@ NAME = PACKAGE.name
 SHARED = ("sandbox.report", "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
 # What each zone may import of this package.
 ZONES = {
-    "": (),
+    "": ("door", "errors", "policy"),
     "base": ("base",),
     "errors": ("base",),
     "policy": ("base", "errors", "policy"),
@@ -33,7 +33,8 @@ ZONES = {
     "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
-    "cli": ("base", "errors", "cli", "policy", "server", "sandbox.report"),
+    "door": ("base", "errors", "door", "policy", "server"),
+    "cli": ("", "base", "errors", "cli", "door", "policy", "server", "sandbox.report"),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {
@@ -159,12 +160,12 @@ def zone_of(module: str) -> str:
 
 
 def may_import(zone: str, name: str) -> bool:
-    """Say whether a zone may name a module of this package; all may name the package itself, which is empty."""
+    """Say whether a zone may name a module of this package. The package itself is the door: it opens onto others."""
     inner = name.partition(".")[2]
-    return not inner or any(inner == allowed or inner.startswith(allowed + ".") for allowed in ZONES[zone])
+    return any(inner == allowed or inner.startswith(allowed + ".") for allowed in ZONES[zone])
 
 
 def may_load(zone: str, name: str) -> bool:
     """Say whether a module may be loaded: what may be imported, and the packages that hold it."""
     inner = name.partition(".")[2]
-    return may_import(zone, name) or any(allowed.startswith(inner + ".") for allowed in ZONES[zone])
+    return not inner or may_import(zone, name) or any(allowed.startswith(inner + ".") for allowed in ZONES[zone])

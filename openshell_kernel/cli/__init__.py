@@ -19,6 +19,7 @@ from openshell_kernel.cli import (
     nbconvert,
     notebook,
     papermill,
+    run,
     server,
     trust,
     untrust,
@@ -40,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     execute.COMMAND,
     papermill.COMMAND,
     nbconvert.COMMAND,
+    run.COMMAND,
     check.COMMAND,
     trust.COMMAND,
     untrust.COMMAND,
@@ -50,8 +52,8 @@ COMMANDS: tuple[Command, ...] = (
 """All commands, in the order in which `--help` lists them."""
 
 _DESCRIPTION = """\
-Start Jupyter, or run a notebook, with OpenShell GPU kernels only; and look after these kernels: the policies that they
-may be given, and the GPUs that they hold."""
+Start Jupyter, run a notebook or run a program, and all of it is confined by a policy. Look after the policies, and the
+GPUs that are held."""
 
 _EPILOG = f"""\
 `jupyter openshell COMMAND --help` tells more of each.
@@ -59,6 +61,7 @@ _EPILOG = f"""\
 examples:
   jupyter openshell lab
   jupyter openshell execute --output=out.ipynb student.ipynb
+  jupyter openshell run -- python3 script.py
   jupyter openshell check project/{sources.NEARBY_NAME}
   jupyter openshell trust project/{sources.NEARBY_NAME}
   jupyter openshell trust --list

@@ -37,18 +37,19 @@ class SourceKind(str, Enum):
     USER = "user policy"
     SYSTEM = "system policy"
     BUILT_IN = "built-in policy"
+    GIVEN = "policy given for this program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The file that a kernel's policy is read from, and what named it."""
+    """The file that a kernel's policy is read from, and what named it. `path` is empty for a policy in no file."""
 
     kind: SourceKind
     path: str
 
     def describe(self) -> str:
         """Return one line for people."""
-        return f"{self.path} ({self.kind.value})"
+        return f"{self.path} ({self.kind.value})" if self.path else self.kind.value
 
     @property
     def pinned(self) -> bool:
@@ -196,7 +197,7 @@ def check_writable_source(
     Raises:
         PolicyError: the policy file, or a symbolic link on the way to it, lies at or beneath a writable path.
     """
-    if source.kind is SourceKind.NEARBY:
+    if source.kind is SourceKind.NEARBY or not source.path:
         return
     path = writable_way(source.path, writable)
     if path is not None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-import openshell_kernel
+from openshell_kernel import base
 from openshell_kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LAUNCHER = ("-I", "-m", "openshell_kernel.sandbox.launcher")
 """How a Python starts the launcher."""
 
-OWN_PACKAGE = os.path.dirname(os.path.realpath(openshell_kernel.__file__))
+OWN_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(base.__file__)))
 START = os.path.join(OWN_PACKAGE, "kernel", "start.py")
 """What IPython kernels are started by. The Python that reads it need not have this package."""
 

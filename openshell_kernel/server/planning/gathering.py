@@ -35,7 +35,7 @@ class Gathered:
         home: the home directory of the server's user.
         identity: whom the kernel runs as; None leaves that as it is.
         executable: the full path of the kernel's program.
-        python: the kernel's Python; None where its program is none.
+        python: the Python that works inside; None where none does.
         server_python: the Python of this process.
         hardware: the GPUs of the machine.
         selection: which of them the kernel is given.
@@ -71,7 +71,7 @@ async def gather(request: KernelRequest) -> Gathered:
     identity = resolve(policy.process, euid=os.geteuid())
     executable = find_program(request.command[0], request.environment)
     (python, server_python), seccomp, hardware = await asyncio.gather(
-        run_in_thread(_inspect, executable, {**request.trusted, "HOME": home}),
+        run_in_thread(_inspect, _python(request, executable), {**request.trusted, "HOME": home}),
         run_in_thread(seccomp_filter.load),
         _discover(request),
     )
@@ -107,10 +107,16 @@ async def _discover(request: KernelRequest) -> Hardware:
     )
 
 
-def _inspect(executable: str, environ: dict[str, str]) -> tuple[Interpreter | None, Interpreter]:
-    """Return the kernel's Python, if it is one, and the server's."""
-    is_python = os.path.basename(executable).startswith("python")
+def _python(request: KernelRequest, executable: str) -> str | None:
+    """Return the Python that is to work inside, if one is. It is asked before it is confined."""
+    if request.python is not None:
+        return request.python
+    return executable if os.path.basename(executable).startswith("python") else None
+
+
+def _inspect(executable: str | None, environ: dict[str, str]) -> tuple[Interpreter | None, Interpreter]:
+    """Return the Python inside, if there is one, and the server's."""
     return (
-        interpreter.inspect(executable, environ) if is_python else None,
+        None if executable is None else interpreter.inspect(executable, environ),
         interpreter.inspect(sys.executable, environ),
     )

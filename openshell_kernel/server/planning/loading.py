@@ -12,14 +12,13 @@ from jupyter_core.paths import jupyter_runtime_dir
 from openshell_kernel.base import modes
 from openshell_kernel.errors import PolicyError
 from openshell_kernel.policy import loading, sources, trust
-from openshell_kernel.policy.sources import SourceKind
+from openshell_kernel.policy.sources import Source, SourceKind
 from openshell_kernel.server.dirs.home import homes
 from openshell_kernel.server.planning import interpreter, protected_paths
 from openshell_kernel.server.settings import GPUS_VARIABLE
 
 if TYPE_CHECKING:
     from openshell_kernel.policy.model import GpuPolicy, Policy
-    from openshell_kernel.policy.sources import Source
     from openshell_kernel.server.settings import Settings
 
 
@@ -73,6 +72,20 @@ def load_policy(settings: Settings, *, folder: str, root: str | None) -> LoadedP
     return LoadedPolicy(policy=policy, source=source, workdir=workdir, workdir_link=link, root=root, notices=notices)
 
 
+def load_given(given: Policy | str, settings: Settings, *, folder: str) -> LoadedPolicy:
+    """Take a policy, or load it from a file, that is given for one program, which starts in `folder`.
+
+    Raises:
+        PolicyError: the file cannot be used.
+    """
+    source = Source(kind=SourceKind.GIVEN, path=given if isinstance(given, str) else "")
+    policy, notices = _with_operators_gpus(_read_file(source) if isinstance(given, str) else given, settings.gpus)
+    workdir = os.path.realpath(folder)
+    link = protected_paths.why_not_exact(folder, workdir, root=None, home=str(Path.home()))
+    _mend_what_counts()
+    return LoadedPolicy(policy=policy, source=source, workdir=workdir, workdir_link=link, notices=notices)
+
+
 def trusted_environment(loaded: LoadedPolicy) -> dict[str, str]:
     """Return the environment of children that are not confined, or not yet."""
     listed = loaded.policy.filesystem_policy.read_write if loaded.policy.filesystem_policy else ()
@@ -109,6 +122,10 @@ def _check_exact_if_nearby(source: Source, workdir: str, link: str) -> None:
 def _read(source: Source, store: trust.Store) -> Policy:
     if source.kind is SourceKind.NEARBY:
         return trust.load(source.path, store)
+    return _read_file(source)
+
+
+def _read_file(source: Source) -> Policy:
     file = loading.read(source.path)
     sources.check_linked_source(source, file.links)
     return loading.decode(file.content, name=source.path)

@@ -57,7 +57,7 @@ def fitted_environment(request: KernelRequest, program: Program, rules: Iterable
 
 def _arguments(request: KernelRequest, folders: Folders) -> list[str]:
     """Return the arguments, with the connection file that the kernel reads in the place of Jupyter's own."""
-    words = kernel_command(request.command, folders.user_site)[1:]
     if request.connection is None or folders.connection_file is None:
-        return words
+        return list(request.command[1:])
+    words = kernel_command(request.command, folders.user_site)[1:]
     return [folders.connection_file if word == request.connection.file else word for word in words]

@@ -52,4 +52,4 @@ def _own(request: KernelRequest, gathered: Gathered) -> Iterator[str]:
     yield from (source.path for source in sources.shared(os.environ))
     # A trusted policy near the notebook may be rewritten by it: see sources.check_writable_source.
     if request.loaded.source.kind is not SourceKind.NEARBY:
-        yield request.loaded.source.path
+        yield from filter(None, [request.loaded.source.path])

@@ -31,6 +31,8 @@ class KernelRequest:
         settings: what the operator decides.
         trusted: the `trusted_environment`, for children that are not confined.
         command: the kernelspec's argv as Jupyter formatted it, or the program and its arguments.
+        python: the Python that works inside; None for the program itself, where that is one. It is run outside to ask
+            for its folders, so it must be trusted.
         environment: what the program would be given without a sandbox.
         kernelspec_environment: the names that stand in the `env` of kernel.json.
         private: the folder that is this kernel's alone.
@@ -44,6 +46,7 @@ class KernelRequest:
     settings: Settings
     trusted: dict[str, str]
     command: tuple[str, ...]
+    python: str | None = None
     environment: dict[str, str]
     kernelspec_environment: frozenset[str] = frozenset()
     private: PrivateDir

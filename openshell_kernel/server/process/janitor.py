@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from openshell_kernel.server.dirs.untrusted_tree import remove_tree
 from openshell_kernel.server.process.ending import Ending
@@ -41,18 +41,26 @@ def entrust(claim: Claim, ending: Ending, environment: Mapping[str, str]) -> Non
     with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
         lock = claim.descriptor()
         closing.callback(os.close, lock)
-        janitor = subprocess.Popen(
-            command(ending),
-            cwd="/",
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(ending.kernel, ending.keeper, lock),
-            # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
-            start_new_session=True,
-        )
+        janitor = start(ending, environment, keep=lock)
         threading.Thread(target=janitor.wait, name="openshell-janitor", daemon=True).start()
+
+
+def start(ending: Ending, environment: Mapping[str, str], *, keep: int, path: str = "") -> subprocess.Popen[bytes]:
+    """Start a janitor, which keeps a descriptor open, and with it a lock, as long as anything of the kernel is left.
+
+    Processes can be watched here: `ending` has a `kernel`.
+    """
+    return subprocess.Popen(
+        command(ending, path),
+        cwd="/",
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(cast("int", ending.kernel), ending.keeper, keep),
+        # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
+        start_new_session=True,
+    )
 
 
 def main(ending: Ending, path: str) -> None:

@@ -1,0 +1,102 @@
+"""`jupyter openshell run`: a program, confined as Jupyter's kernels are."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from openshell_kernel.cli import passing_on
+from openshell_kernel.cli.command import Command, parser
+from openshell_kernel.cli.terminal import complain
+from openshell_kernel.errors import OpenShellError, ProgramError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from openshell_kernel.door.process import Process
+
+_DESCRIPTION = """\
+Run a program under the policy of this folder's notebooks, or under the one that is named, with everything that confines
+a kernel: it reads and writes what the policy grants, has a private home and temporary folder, of the environment what
+the policy passes, and nothing that it starts outlives it. The Python of this environment is readable for it.
+
+The program reads and writes through pipes, so that it gets neither your terminal nor the files behind a redirection.
+What it writes goes where this command writes: into files and pipes as it is, and to a terminal as text and colours
+only. What it can read of the standard input is read for it, as ssh does; add </dev/null where others need that. It has
+no terminal: a program that asks for one, such as an editor, does not work. Ctrl-C and Ctrl-Z reach it."""
+
+_EPILOG = """\
+exit status: that of the program, 128+N where signal N ended it, or
+  2    the command line is wrong
+  125  the program was not started: the policy cannot be used, or the sandbox cannot be built
+  127  there is no such program
+
+examples:
+  jupyter openshell run -- python3 script.py
+  jupyter openshell run --policy /srv/course/policy.yaml -- make test"""
+
+_NOT_STARTED, _NOT_FOUND, _SIGNALLED = 125, 127, 128
+_PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the program and return what the epilog lists."""
+    own = _parser()
+    arguments = own.parse_args(words)
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        own.error("the following arguments are required: PROGRAM")
+    passing_on.leave_working_directory()
+    from openshell_kernel.door.process import run as start  # noqa: PLC0415 - the other commands need none of it
+
+    try:
+        with start(command, policy=arguments.policy) as process:
+            _tell_what_is_missing(process)
+            _pass_signals_on(process)
+            status = process.wait()
+    except ProgramError as error:
+        complain(error)
+        return _NOT_FOUND
+    except OpenShellError as error:
+        complain(error)
+        return _NOT_STARTED
+    except KeyboardInterrupt:
+        return _SIGNALLED + signal.SIGINT
+    return status if status >= 0 else _SIGNALLED - status
+
+
+def _parser() -> argparse.ArgumentParser:
+    own = parser("run", _DESCRIPTION, epilog=_EPILOG, usage="%(prog)s [--policy FILE] -- PROGRAM [ARGS]")
+    own.add_argument(
+        "--policy", metavar="FILE", help="the policy, instead of the one that notebooks here are started with"
+    )
+    own.add_argument("command", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the program and its arguments")
+    return own
+
+
+def _tell_what_is_missing(process: Process) -> None:
+    for skipped in process.policy.skipped:
+        complain(f"{skipped.path} is not granted: {skipped.why}")
+
+
+def _pass_signals_on(process: Process) -> None:
+    """Do with the program, and what it has started in its group, what a terminal or a person does with this process."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        pass_on(signal.SIGSTOP, None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        pass_on(signal.SIGCONT, None)
+
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGTSTP, stop)
+
+
+COMMAND = Command(name="run", help="run a program, confined as kernels are", run=run)
