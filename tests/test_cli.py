@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.errors import check_message
+
+from openshell_kernel.cli import COMMANDS
 
 POLICY = """\
 version: 1
@@ -317,3 +320,30 @@ def test_checking_nothing_is_a_wrong_call(cli):
     done = cli("check")
     assert done.returncode == 2
     assert done.stderr.startswith("usage: jupyter openshell check")
+
+
+COMPLETION = Path(__file__).parents[1] / "completions" / "jupyter-openshell"
+COMPLETE = """
+source "$1"
+COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+_jupyter_openshell
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def completed(*words):
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash", COMPLETION, "jupyter-openshell", *words], stdout=-1, text=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_shell_completes_every_command_and_its_options(command, cli):
+    assert command.name in completed("")
+    assert completed(command.name[:2]) >= {command.name}
+    usage = cli(command.name, "--help").stdout
+    own = usage.partition("\nexamples:")[0].partition("All other ARGS are those of")[0]
+    described = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", own, re.MULTILINE)
+    assert completed(command.name, "-") >= set(described)
+    assert completed(command.name, "x") == set()

@@ -34,7 +34,18 @@ ZONES = {
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
     "door": ("base", "errors", "door", "policy", "server"),
-    "cli": ("", "base", "errors", "cli", "door", "policy", "server", "sandbox.report"),
+    "cli": (
+        "",
+        "base",
+        "errors",
+        "cli",
+        "door",
+        "policy",
+        "server",
+        "sandbox.report",
+        "kernel.snapshot",
+        "kernel.views",
+    ),
 }
 # What each zone may import of other projects; the zones that stand next to Jupyter's server are free.
 PROJECTS = {

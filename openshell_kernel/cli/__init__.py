@@ -21,6 +21,7 @@ from openshell_kernel.cli import (
     papermill,
     run,
     server,
+    show,
     trust,
     untrust,
     verify,
@@ -43,6 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     nbconvert.COMMAND,
     run.COMMAND,
     check.COMMAND,
+    show.COMMAND,
     trust.COMMAND,
     untrust.COMMAND,
     verify.COMMAND,
@@ -65,6 +67,7 @@ examples:
   jupyter openshell check project/{sources.NEARBY_NAME}
   jupyter openshell trust project/{sources.NEARBY_NAME}
   jupyter openshell trust --list
+  jupyter openshell show
   jupyter openshell untrust project/{sources.NEARBY_NAME}
   jupyter openshell verify
   jupyter openshell gpus

@@ -106,7 +106,9 @@ def terminal(policy):
 
 
 def test_the_terminal_is_not_given_away(terminal):
-    child = terminal("sh", "-c", "for fd in 0 1 2; do test -t $fd && echo a terminal; done; exec 2>&1; (: > /dev/tty); echo done")
+    child = terminal(
+        "sh", "-c", "for fd in 0 1 2; do test -t $fd && echo a terminal; done; exec 2>&1; (: > /dev/tty); echo done"
+    )
     child.expect("done")
     shown = child.before.decode()
     assert "a terminal" not in shown
