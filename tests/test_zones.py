@@ -33,7 +33,7 @@ ZONES = {
     "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
-    "door": ("base", "errors", "door", "policy", "server"),
+    "door": ("base", "errors", "door", "policy", "sandbox.report", "server"),
     "cli": (
         "",
         "base",

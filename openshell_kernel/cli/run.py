@@ -52,10 +52,11 @@ def run(words: Sequence[str]) -> int:
     passing_on.leave_working_directory()
     from openshell_kernel.door.process import run as start  # noqa: PLC0415 - the other commands need none of it
 
+    signals = _Signals()
     try:
         with start(command, policy=arguments.policy) as process:
+            signals.pass_on_to(process)
             _tell_what_is_missing(process)
-            _pass_signals_on(process)
             status = process.wait()
     except ProgramError as error:
         complain(error)
@@ -63,8 +64,6 @@ def run(words: Sequence[str]) -> int:
     except OpenShellError as error:
         complain(error)
         return _NOT_STARTED
-    except KeyboardInterrupt:
-        return _SIGNALLED + signal.SIGINT
     return status if status >= 0 else _SIGNALLED - status
 
 
@@ -80,23 +79,46 @@ def _parser() -> argparse.ArgumentParser:
 def _tell_what_is_missing(process: Process) -> None:
     for skipped in process.policy.skipped:
         complain(f"{skipped.path} is not granted: {skipped.why}")
+    for rule in process.report.rules:
+        if rule.problem and rule.listed:
+            complain(f"{rule.path} is not granted: {rule.problem}")
 
 
-def _pass_signals_on(process: Process) -> None:
-    """Do with the program, and what it has started in its group, what a terminal or a person does with this process."""
+class _Signals:
+    """Does with the program, and what it has started in its group, what others do with this process.
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        if process.poll() is None:
-            os.killpg(process.pid, number)
+    What comes before it has started is kept for it; a second signal means that nobody wants to wait that long.
+    """
 
-    def stop(_: int, __: FrameType | None) -> None:
-        pass_on(signal.SIGSTOP, None)
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._early: list[int] = []
+        for number in _PASSED_ON:
+            signal.signal(number, self._pass_on)
+        signal.signal(signal.SIGTSTP, self._stop)
+
+    def pass_on_to(self, process: Process) -> None:
+        """Pass on to this program what comes, and what has come."""
+        self._process = process
+        for number in self._early:
+            self._send(number)
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        if self._process is not None:
+            self._send(number)
+        elif self._early:
+            raise SystemExit(_SIGNALLED + number)
+        else:
+            self._early.append(number)
+
+    def _stop(self, _: int, __: FrameType | None) -> None:
+        self._send(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
-        pass_on(signal.SIGCONT, None)
+        self._send(signal.SIGCONT)
 
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
-    signal.signal(signal.SIGTSTP, stop)
+    def _send(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, number)
 
 
 COMMAND = Command(name="run", help="run a program, confined as kernels are", run=run)

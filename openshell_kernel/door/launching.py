@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from openshell_kernel.base import wire
+from openshell_kernel.errors import ConfinementError, LaunchError
+from openshell_kernel.sandbox.report import Report
 from openshell_kernel.server.planning.command import LAUNCHER
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.process import janitor
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.planning.request import KernelRequest
     from openshell_kernel.server.process.ending import Ending
 
+_REPORT_SECONDS = 60.0
 _CLEANUP_SECONDS = 5.0
 
 
@@ -37,12 +43,21 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A program that runs confined, what it was given, and the process that removes what it leaves behind, if any."""
+    """A program that runs confined, what it was given, and the process that removes what it leaves behind, if any.
+
+    `report` is the launcher's, of what was achieved.
+    """
 
     process: subprocess.Popen[bytes]
     policy: EffectivePolicy
+    report: Report
     private: PrivateDir
     janitor: subprocess.Popen[bytes] | None
+
+    def end(self) -> None:
+        """End the program: nobody is going to wait for it."""
+        _end(self.process)
+        self.clean_up()
 
     def clean_up(self) -> None:
         """Wait for what the program has started to end, and for its folder to be removed; remove it at last."""
@@ -63,12 +78,13 @@ async def launch(request: KernelRequest, streams: Streams) -> Launched:
         with contextlib.closing(LauncherPipes()) as pipes:
             process = _launcher(planned, pipes, streams)
             ending = of_child(process.pid, pipes.take_ending())
-            await _carry_out(planned, pipes, process)
+            report = await _carry_out(planned, pipes, process)
         ending.nodes = planned.effective.selection.own_nodes
         _keep_claim(planned, ending)
         return Launched(
             process=process,
             policy=planned.effective,
+            report=report,
             private=request.private,
             janitor=_janitor(ending, request.private, planned.launcher_environment),
         )
@@ -95,14 +111,32 @@ def _launcher(planned: Planned, pipes: LauncherPipes, streams: Streams) -> subpr
     return process
 
 
-async def _carry_out(planned: Planned, pipes: LauncherPipes, process: subprocess.Popen[bytes]) -> None:
+async def _carry_out(planned: Planned, pipes: LauncherPipes, process: subprocess.Popen[bytes]) -> Report:
     try:
         # A kernel shows its record; a program would be handed a descriptor that it knows nothing of.
-        await pipes.carry_out(planned.plan._replace(record={}), lambda: "")
+        exchanging = pipes.exchange(planned.plan._replace(record={}).to_bytes())
+        return _report(await asyncio.wait_for(asyncio.shield(exchanging), _REPORT_SECONDS))
+    except (asyncio.TimeoutError, IndexError, ValueError):
+        _end(process)
+        raise LaunchError(
+            f"{planned.plan.argv[0]}: the launcher did not report that it confined it; its last words are on stderr. "
+            "A path of the policy may lie on a file system that hangs"
+        ) from None
     except BaseException:
-        process.kill()
-        process.wait()
+        _end(process)
         raise
+
+
+def _report(text: bytes) -> Report:
+    last = json.loads(text.splitlines()[-1])
+    if last["status"] != "confined":
+        raise ConfinementError(last["error"])
+    return wire.decode(Report, last["report"])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _keep_claim(planned: Planned, ending: Ending) -> None:

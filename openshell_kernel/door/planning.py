@@ -14,7 +14,7 @@ from openshell_kernel.server.planning.request import KernelRequest
 from openshell_kernel.server.settings import Settings, requested_gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from openshell_kernel.server.dirs.private_dir import PrivateDir
 
@@ -58,7 +58,16 @@ def request(
     )
 
 
-def wait_for(work: Coroutine[object, object, _T]) -> _T:
-    """Run a coroutine to its end and return its result; in a thread, because the caller may have a loop of its own."""
+def wait_for(work: Coroutine[object, object, _T], *, undo: Callable[[_T], None] | None = None) -> _T:
+    """Run a coroutine to its end and return its result; in a thread, because the caller may have a loop of its own.
+
+    Where this is interrupted, as by Ctrl-C, it waits all the same, and what was done is undone.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="openshell-planning") as executor:
-        return executor.submit(asyncio.run, work).result()
+        working = executor.submit(asyncio.run, work)
+        try:
+            return working.result()
+        except BaseException:
+            if working.exception() is None and undo is not None:
+                undo(working.result())
+            raise

@@ -15,6 +15,7 @@ from openshell_kernel.server.dirs.private_dir import PrivateDir
 from openshell_kernel.server.planning.pipeline import make_plan
 
 if TYPE_CHECKING:
+    from openshell_kernel.base.rules import Rule
     from openshell_kernel.door.planning import AnyPolicy
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.policy.model import Policy
@@ -77,11 +78,14 @@ def effective_policy(
 
 def _as_opened(effective: EffectivePolicy) -> EffectivePolicy:
     """Say where the rules' paths lead, and that those which are not there are skipped, as a launcher would find."""
-    there = [rule for rule in effective.rules if os.path.exists(rule.path)]
-    missing = [rule for rule in effective.rules if not os.path.exists(rule.path)]
-    rules = tuple(dataclasses.replace(rule, resolved=os.path.realpath(rule.path)) for rule in there)
+    rules = tuple(rule._replace(resolved=os.path.realpath(rule.path)) for rule in effective.rules if _there(rule))
     skipped = (
         Skipped(path=rule.path, access=rule.access, origin=rule.origin, why=os.strerror(errno.ENOENT))
-        for rule in missing
+        for rule in effective.rules
+        if not _there(rule)
     )
     return dataclasses.replace(effective, rules=rules, skipped=(*effective.skipped, *skipped))
+
+
+def _there(rule: Rule) -> bool:
+    return os.path.exists(rule.path)

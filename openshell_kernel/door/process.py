@@ -7,7 +7,7 @@ import shutil
 from typing import IO, TYPE_CHECKING
 
 from openshell_kernel.door import planning
-from openshell_kernel.door.launching import Streams, launch
+from openshell_kernel.door.launching import Launched, Streams, launch
 from openshell_kernel.door.relay import Relay
 from openshell_kernel.errors import ProgramError
 from openshell_kernel.server.dirs.private_dir import PrivateDir
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from openshell_kernel.door.launching import Launched
     from openshell_kernel.door.planning import AnyPolicy
 
 
@@ -31,7 +30,8 @@ class Process:
         stdin: a stream to it, where `run` was given `subprocess.PIPE`.
         stdout: a stream from it, likewise.
         stderr: a stream from it, likewise.
-        policy: the policy that it runs under: what it was asked to be given, rule by rule.
+        policy: the policy that it runs under.
+        report: what was achieved: each protection, and each rule with the rights that were given.
     """
 
     def __init__(self, args: Sequence[str], launched: Launched, relay: Relay) -> None:
@@ -44,6 +44,7 @@ class Process:
         self.stdout: IO[bytes] | None = self._process.stdout
         self.stderr: IO[bytes] | None = self._process.stderr
         self.policy = launched.policy
+        self.report = launched.report
 
     @property
     def returncode(self) -> int | None:
@@ -148,7 +149,7 @@ def run(
     )
     try:
         request = planning.request(command, policy, cwd=folder, environment=environment, private=private)
-        launched = planning.wait_for(launch(request, streams))
+        launched = planning.wait_for(launch(request, streams), undo=Launched.end)
     except BaseException:
         relay.abandon()
         private.remove()
