@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from openshell_kernel.door.confining import confine
     from openshell_kernel.door.explaining import Explanation, explain
     from openshell_kernel.door.policies import effective_policy, load_policy
     from openshell_kernel.door.process import Process, run
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.explain import Action
     from openshell_kernel.policy.loading import InvalidPolicyError
     from openshell_kernel.policy.model import Policy
+    from openshell_kernel.sandbox.report import Report
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,8 @@ __all__ = [
     "PolicyError",
     "Process",
     "ProgramError",
+    "Report",
+    "confine",
     "effective_policy",
     "explain",
     "load_policy",
@@ -67,6 +71,8 @@ if not TYPE_CHECKING:
         "PolicyError": "errors",
         "Process": "door.process",
         "ProgramError": "errors",
+        "Report": "sandbox.report",
+        "confine": "door.confining",
         "effective_policy": "door.policies",
         "explain": "door.explaining",
         "load_policy": "door.policies",

@@ -24,7 +24,7 @@ NAME = PACKAGE.name
 SHARED = ("sandbox.report", "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
 # What each zone may import of this package.
 ZONES = {
-    "": ("door", "errors", "policy"),
+    "": ("door", "errors", "policy", "sandbox.report"),
     "base": ("base",),
     "errors": ("base",),
     "policy": ("base", "errors", "policy"),
@@ -33,7 +33,18 @@ ZONES = {
     "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
-    "door": ("base", "errors", "door", "policy", "sandbox.report", "server"),
+    "door": (
+        "base",
+        "errors",
+        "door",
+        "policy",
+        "gpu",
+        "sandbox.enforcing",
+        "sandbox.layers",
+        "sandbox.plan",
+        "sandbox.report",
+        "server",
+    ),
     "cli": (
         "",
         "base",

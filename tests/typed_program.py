@@ -8,7 +8,7 @@ from typing import IO
 from typing_extensions import assert_type
 
 import openshell_kernel
-from openshell_kernel import Action, EffectivePolicy, Explanation, Policy, PolicyError, Process
+from openshell_kernel import Action, EffectivePolicy, Explanation, Policy, PolicyError, Process, Report
 
 
 def load(path: str) -> Policy | None:
@@ -31,6 +31,13 @@ def look(policy: Policy) -> bool:
     assert_type(answer.reason, str)
     print(answer.origin.value if answer.origin else "nobody", answer.remedy, answer.notes)
     return answer.allowed
+
+
+def enclose(policy: Policy) -> bool:
+    report = openshell_kernel.confine(policy)
+    assert_type(report, Report)
+    print([layer.name for layer in report.layers], [item.what for item in report.residual])
+    return report.enforced
 
 
 def work(policy: Policy) -> int:

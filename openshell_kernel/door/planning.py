@@ -32,6 +32,7 @@ def request(
     environment: Mapping[str, str],
     python: str = sys.executable,
     private: PrivateDir,
+    mounts: bool = True,
 ) -> KernelRequest:
     """Return what is asked of a start. Without a policy, the one that counts for notebooks in `cwd` does.
 
@@ -55,6 +56,7 @@ def request(
         python=python,
         environment=dict(environment),
         private=private,
+        mounts=mounts,
     )
 
 

@@ -21,18 +21,14 @@ from typing import TYPE_CHECKING, Any
 from openshell_kernel.base import wire
 from openshell_kernel.base.sealed import VARIABLE, sealed
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox import ruleset
-from openshell_kernel.sandbox.layers.contract import Context, Need, Stage
+from openshell_kernel.sandbox.enforcing import context, enforce
 from openshell_kernel.sandbox.layers.identity import Identity
-from openshell_kernel.sandbox.layers.table import TABLE
 from openshell_kernel.sandbox.plan import LaunchPlan
-from openshell_kernel.sandbox.report import FORMAT, LayerStatus, Report
+from openshell_kernel.sandbox.report import FORMAT, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openshell_kernel.sandbox.layers.contract import Layer
-    from openshell_kernel.sandbox.report import LayerReport
 
 _LARGEST_PLAN = 16 << 20
 _STDERR = 2
@@ -94,56 +90,19 @@ def _enter(folder: str) -> None:
 
 
 def _confine(plan: LaunchPlan, ending_fd: int | None) -> Report:
-    """Apply every layer that the plan asks for, in the order of the table, and return what was achieved.
-
-    Raises:
-        ConfinementError: a layer cannot be applied without which nothing may be started.
-    """
-    context = _context(plan, ending_fd)
-    rows = [(row, row.layer(plan.layers[row.layer.name], context)) for row in TABLE if row.layer.name in plan.layers]
-    done: dict[str, LayerReport] = {}
-
-    def keep(layer: Layer[Any], report: LayerReport | None) -> None:
-        if report is not None:
-            _check_required(layer, report, plan.required)
-            done[layer.name] = report
-
-    for stage in Stage:
-        for row, layer in rows:
-            if row.prepares is stage:
-                keep(layer, layer.prepare())
-        for row, layer in rows:
-            if row.enforces is stage and layer.name not in done:
-                keep(layer, layer.enforce())
-    layers = tuple(done[layer.name] for _, layer in rows)
-    return Report(abi=context.support.abi, release=context.support.release, layers=layers, rules=context.rules)
-
-
-def _context(plan: LaunchPlan, ending_fd: int | None) -> Context:
     identity = plan.layers.get(Identity.name)
-    is_root = os.geteuid() == 0
-    return Context(
-        program=plan.argv[0],
-        cwd=plan.cwd,
-        temporary=plan.environment.get("TMPDIR"),
-        ending=ending_fd,
-        support=ruleset.probe(),
-        is_root=is_root,
-        stays_root=is_root and (identity is None or identity.uid == 0),
-        new_user=identity is not None,
-        rules=plan.rules,
+    return enforce(
+        plan.layers,
+        plan.required,
+        context(
+            program=plan.argv[0],
+            cwd=plan.cwd,
+            temporary=plan.environment.get("TMPDIR"),
+            ending=ending_fd,
+            uid=None if identity is None else identity.uid,
+            rules=plan.rules,
+        ),
     )
-
-
-def _check_required(layer: Layer[Any], report: LayerReport, required: tuple[str, ...]) -> None:
-    if report.status is LayerStatus.ABSENT and layer.name in required:
-        remedy = f": {report.remedy}" if report.remedy else ""
-        waiver = (
-            ""
-            if layer.need is Need.ALWAYS
-            else (f"; or set c.OpenShellProvisioner.required = {{{layer.name!r}: False}} {layer.waiver}")
-        )
-        raise ConfinementError(f"{report.detail}{remedy}{waiver}")
 
 
 def _read_all(fd: int) -> bytes:

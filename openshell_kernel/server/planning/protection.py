@@ -13,13 +13,13 @@ from openshell_kernel.server.dirs.home import homes
 from openshell_kernel.server.planning import python_environments
 from openshell_kernel.server.planning.command import OWN_PACKAGE
 from openshell_kernel.server.planning.protected_paths import protected
+from openshell_kernel.server.planning.python_environments import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openshell_kernel.policy.protected_paths import ProtectedPath
     from openshell_kernel.server.planning.gathering import Gathered
-    from openshell_kernel.server.planning.python_environments import Kept
     from openshell_kernel.server.planning.request import KernelRequest
 
 
@@ -41,7 +41,9 @@ async def protect(request: KernelRequest, gathered: Gathered) -> Protection:
         locks=[registry.lock] if gathered.selection.hold else [],
         logs=request.logs,
     )
-    kept = await python_environments.keep(request.loaded.policy, request.loaded.workdir, paths, request.trusted)
+    loaded, kept = request.loaded, Kept(problem="a process that runs already has no mounts of its own")
+    if request.mounts:
+        kept = await python_environments.keep(loaded.policy, loaded.workdir, paths, request.trusted)
     return Protection(paths=paths, kept=kept)
 
 

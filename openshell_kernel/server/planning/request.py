@@ -35,6 +35,7 @@ class KernelRequest:
             for its folders, so it must be trusted.
         environment: what the program would be given without a sandbox.
         kernelspec_environment: the names that stand in the `env` of kernel.json.
+        mounts: whether the start may have mounts of its own, which a process that runs already cannot.
         private: the folder that is this kernel's alone.
         connection: how the kernel talks to Jupyter; None for a program that does not.
         logs: the files that Jupyter's servers log to.
@@ -50,6 +51,7 @@ class KernelRequest:
     environment: dict[str, str]
     kernelspec_environment: frozenset[str] = frozenset()
     private: PrivateDir
+    mounts: bool = True
     connection: Connection | None = None
     logs: tuple[str, ...] = ()
     claim: Claim | None = None
