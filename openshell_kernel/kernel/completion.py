@@ -12,7 +12,7 @@ from openshell_kernel.errors import SnapshotError
 from openshell_kernel.kernel import memfd
 
 COMMANDS = ("show", "env", "gpus", "verify", "why", "help")
-OPTIONS = ("--json", "--yaml")
+OPTIONS = ("--json", "--verbose", "--yaml")
 GPU_OPTIONS = ("--check", "--json")
 _QUOTES = ("'", '"')
 _SPECIAL = " \t\\'\"`$&;|<>(){}[]*?!#"

@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 # As the launcher's report has them; importing its types takes too long at the start of a kernel.
 LANDLOCK, _CONFINING = "landlock", ("enforced", "degraded")
 HELP = """\
-%policy show          what this kernel is allowed, where each rule came from, and what is not enforced
-%policy show --json   the same for programs
-%policy show --yaml   a policy file that loads again and gives the same sandbox
-%policy env           which environment variables of the server were withheld, and which passed; never values
-%policy gpus          the machine's GPUs: which this kernel was given, and who holds the others (--json for programs)
-%policy gpus --check  whether CUDA works in here: each GPU adds two vectors, and a failure names the likely missing rule
-%policy verify        whether each protection is in force, tried for real (--json for programs)
-%policy why PATH      whether PATH may be read, written and executed, by which rule, or what to add
+%policy show            what this notebook may do, which layers protect it, and what is not enforced
+%policy show --verbose  also what each layer does in detail
+%policy show --json     the same for programs
+%policy show --yaml     a policy file that loads again and gives the same sandbox
+%policy env             which of the server's environment variables were withheld or passed; names only
+%policy gpus            the machine's GPUs, which of them this kernel has, and who holds the others (also --json)
+%policy gpus --check    whether CUDA works here; a failure names the rule that is probably missing
+%policy verify          whether each layer protects, tried for real (also --json)
+%policy why PATH        whether PATH may be read, written and run, by which rule, or what to add to the policy
 """
 UNCONFINED = """\
-This kernel is not confined by OpenShell: no policy applies to it, only ordinary file permissions.
-To start a confined one, pick "OpenShell GPU" in JupyterLab's launcher, or run
+OpenShell does not confine this kernel. No policy applies to it, only file permissions.
+To start a confined kernel, pick "OpenShell GPU" in JupyterLab's launcher, or run
     jupyter console --kernel openshell-gpu
 """
 
@@ -77,22 +78,23 @@ def _answer(line: str) -> None:
         raise UsageError(f"%policy has no command {command!r}{_closest(command, COMMANDS)}; %policy alone shows help")
 
 
-class PolicyDisplay:
-    """A snapshot, as notebooks and terminals show it.
+class Display:
+    """What a view says, as notebooks and as terminals show it.
 
     There is no `application/json` in it: JupyterLab would show that as a tree instead of the HTML.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, *, text: str, html: str) -> None:
+        self._bundle = {"text/plain": text, "text/html": html}
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from openshell_kernel.kernel.views import as_html, as_text  # noqa: PLC0415
+        return self._bundle
 
-        return {
-            "text/plain": as_text.render(self._snapshot),
-            "text/html": as_html.render(self._snapshot),
-        }
+
+def _display(*, text: str, html: str) -> None:
+    from IPython.display import display  # noqa: PLC0415
+
+    display(Display(text=text, html=html))
 
 
 def _show(options: list[str]) -> None:
@@ -100,11 +102,11 @@ def _show(options: list[str]) -> None:
         if option not in OPTIONS:
             raise UsageError(f"%policy show has no option {option!r}{_closest(option, OPTIONS)}")
     if len(set(options)) > 1:
-        raise UsageError("%policy show prints one format at a time: --json or --yaml")
+        raise UsageError(f"%policy show takes one option at a time: {', '.join(OPTIONS)}")
     snapshot = _snapshot()
     if snapshot is None:
         if options:
-            raise UsageError("this kernel is not confined by OpenShell: there is no policy to print")
+            raise UsageError("OpenShell does not confine this kernel: there is no policy to print")
         print(UNCONFINED, end="")  # noqa: T201
     elif "--json" in options:
         import json  # noqa: PLC0415
@@ -115,9 +117,18 @@ def _show(options: list[str]) -> None:
 
         print(policy_file.render(snapshot), end="")  # noqa: T201
     else:
-        from IPython.display import display  # noqa: PLC0415
+        _show_view(snapshot, verbose="--verbose" in options)
 
-        display(PolicyDisplay(snapshot))
+
+def _show_view(snapshot: Snapshot, *, verbose: bool) -> None:
+    from openshell_kernel.kernel.views import as_html, as_text  # noqa: PLC0415
+    from openshell_kernel.policy.explain import exposures  # noqa: PLC0415
+
+    exposed = exposures(snapshot.effective, snapshot.guarded)
+    _display(
+        text=as_text.render(snapshot, exposed, verbose=verbose),
+        html=as_html.render(snapshot, exposed, verbose=verbose),
+    )
 
 
 def _env(argument: str) -> None:
@@ -139,7 +150,7 @@ def _gpus(options: list[str]) -> None:
     snapshot = _snapshot()
     if snapshot is None:
         if options:
-            raise UsageError("this kernel is not confined by OpenShell: it was given no GPUs by a policy")
+            raise UsageError("OpenShell does not confine this kernel: no policy gave it GPUs")
         print(UNCONFINED, end="")  # noqa: T201
     elif "--check" in options:
         _check_gpus(snapshot, as_json="--json" in options)
@@ -182,7 +193,7 @@ def _check_gpus(snapshot: Snapshot, *, as_json: bool) -> None:
         }
         print(json.dumps(data, indent=2))  # noqa: T201
     elif not steps:
-        print(f"This kernel was given no GPU, so there is nothing to check. {summary}")  # noqa: T201
+        print(f"There is nothing to check: this kernel was given no GPU. {summary}")  # noqa: T201
     else:
         failed = sum(not step.ok for step in steps)
         print(TOOLS, end="")  # noqa: T201
@@ -223,12 +234,15 @@ def _why(argument: str) -> None:
         print(UNCONFINED, end="")  # noqa: T201
         return
     from openshell_kernel.kernel import permissions  # noqa: PLC0415
-    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415
+    from openshell_kernel.kernel.views import as_html, as_text  # noqa: PLC0415
     from openshell_kernel.policy.explain import why  # noqa: PLC0415
 
     meant = asked(argument, home=snapshot.guarded.home or _account_home())
     verdicts = permissions.annotate(why(snapshot.effective, meant.path, guarded=snapshot.guarded))
-    print(as_text.render_why(snapshot, verdicts, meant.notes), end="")  # noqa: T201
+    _display(
+        text=as_text.render_why(snapshot, verdicts, meant.notes),
+        html=as_html.render_why(snapshot, verdicts, meant.notes),
+    )
 
 
 def _account_home() -> str:
@@ -281,12 +295,12 @@ def _prepare() -> str:
         landlock = {layer["name"]: layer for layer in record["report"]["layers"]}.get(LANDLOCK, {})
         if landlock.get("status") not in _CONFINING:
             reason = str(landlock.get("detail", "nobody asked for it"))
-            return f"WARNING: OpenShell does NOT confine this kernel: {reason}. `%policy show` says more."
+            return f"WARNING: OpenShell does NOT confine this kernel: {reason}. See `%policy show`."
         for skipped in record["effective"]["skipped"]:
             if skipped["origin"] == "workdir":
-                return f"OpenShell: this notebook's folder {skipped['path']} is not granted: {skipped['why']}."
+                return f"OpenShell: this notebook cannot use its folder {skipped['path']}: {skipped['why']}."
     except (ValueError, LookupError, TypeError, RecursionError):
-        return "WARNING: the record of this sandbox is damaged; `%policy show` says more"
+        return "WARNING: the record of this sandbox is damaged. See `%policy show`."
     return ""
 
 

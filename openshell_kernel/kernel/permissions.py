@@ -1,4 +1,4 @@
-"""Ordinary file permissions beside Landlock's verdicts: both have to allow an action."""
+"""File permissions beside Landlock's verdicts: both have to allow an action."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MODES = {Action.READ: os.R_OK, Action.WRITE: os.W_OK, Action.EXECUTE: os.X_OK}
-_NOTE = "Ordinary file permissions refuse it all the same (owner, mode, or a read-only mount)."
+_NOTE = "File permissions refuse it all the same (owner, mode, or a read-only mount)."
 
 
 def annotate(verdicts: tuple[Verdict, ...], *, access: Callable[[str, int], bool] = os.access) -> tuple[Verdict, ...]:

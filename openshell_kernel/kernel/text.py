@@ -1,4 +1,4 @@
-"""Numbers in words."""
+"""Numbers and reasons in words."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def size(number: int) -> str:
             return f"{value:.4g} {unit}"
         value /= _PER_UNIT
     return f"{value:.4g} TiB"
+
+
+def sentence(text: str) -> str:
+    """Return a reason, which may be a phrase, as a sentence."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")

@@ -12,6 +12,8 @@ from openshell_kernel.policy.effective import MAX_PATHS, Access, Compatibility, 
 from openshell_kernel.policy.protected_paths import Guarded, why_not_propose_reading, why_not_propose_writing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from openshell_kernel.policy.effective import EffectivePolicy, Rule
 
 _PROC = "/proc"
@@ -19,30 +21,44 @@ _PROC = "/proc"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedy:
-    """What would allow it: the lines to stand in the policy, what to do besides, and what else they open."""
+    """What would allow it: the path to list in the policy and where, what to do besides, and what else it opens."""
 
-    yaml: str
+    path: str
+    access: Access
     advice: str
     opens: str
+
+    @property
+    def yaml(self) -> str:
+        """The lines to stand in the policy."""
+        return yaml_block((self,))
 
 
 def remedy(path: str, access: Access, *, folder: bool, advice: str, effective: EffectivePolicy) -> Remedy:
     """Return the lines that list a path which `why_not` found harmless; `folder` tells whether it is or will be one."""
     if access is Access.READ_WRITE and any(rule.access is Access.READ_ONLY for rule in _listed(effective, path)):
-        advice = f"{advice} Take it out of read_only: a path stands in one list only.".strip()
-    lines = f"filesystem_policy:\n  {access.value}:\n    - {yaml_scalar(path)}"
-    return Remedy(yaml=lines, advice=advice, opens=_opens(path, access, folder=folder))
+        advice = f"{advice} Remove it from read_only: a path may stand in one list only.".strip()
+    return Remedy(path=path, access=access, advice=advice, opens=_opens(path, access, folder=folder))
+
+
+def yaml_block(remedies: Iterable[Remedy]) -> str:
+    """Return the lines to stand in the policy as one block of YAML; of two alternatives one is a comment."""
+    first, *others = sorted(remedies, key=lambda remedy: remedy.access is Access.READ_WRITE)
+    return "\n".join(["filesystem_policy:", f"  {_entry(first)}", *(f"  #{_entry(other)}" for other in others)])
+
+
+def _entry(remedy: Remedy) -> str:
+    return f"{remedy.access.value}: [{yaml_scalar(remedy.path)}]"
 
 
 def _opens(path: str, access: Access, *, folder: bool) -> str:
-    shown = printable(path)
+    shown, writing = printable(path), access is Access.READ_WRITE
     if path == _PROC:
-        return f"It opens all of {shown}: what the other programs of this machine are, and their command lines."
+        return f"{access.value} opens all of {shown}, with the names and command lines of other programs."
     if not folder:
-        return "It opens this file for reading, writing and running." if access is Access.READ_WRITE else ""
-    if access is Access.READ_WRITE:
-        return f"It opens all that is in {shown}, or will be: for reading, writing, deleting and running."
-    return f"It opens all that is in {shown}, or will be: for reading and running."
+        return "read_write opens this file for reading, writing and running." if writing else ""
+    how = "for reading, writing, deleting and running" if writing else "for reading and running"
+    return f"{access.value} opens everything in {shown}, now and later, {how}."
 
 
 def why_not(path: str, access: Access, effective: EffectivePolicy, guarded: Guarded) -> str:
@@ -64,7 +80,7 @@ def _unwritable_name(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "its name is not UTF-8, as a policy is: rename it, or list the folder above it"
+        return "its name is not UTF-8, and a policy must be: rename it, or list the folder above it"
     return ""
 
 
@@ -73,13 +89,13 @@ def _too_many(path: str, effective: EffectivePolicy) -> str:
     count = sum(len(listed.get(access.value) or ()) for access in Access)
     if count < MAX_PATHS or _listed(effective, path):
         return ""
-    return f"the policy lists {count} paths already, as many as it may: list folders above them instead"
+    return f"the policy already lists {count} paths, the most it may: list the folders above them instead"
 
 
 def _other_gpu(path: str, effective: EffectivePolicy) -> str:
     hardware, selection = effective.hardware, effective.selection
     if path in hardware.own_nodes and path not in selection.own_nodes:
-        return "it is a GPU that this kernel was not given: ask for it in jupyter.gpu, so that it is held as well"
+        return "it is a GPU that this kernel was not given: ask for it in jupyter.gpu, which also reserves it"
     return ""
 
 
@@ -91,7 +107,7 @@ def _contradicts(path: str, effective: EffectivePolicy) -> str:
         place = rule.resolved or rule.path
         listed = rule.origin is Origin.POLICY and rule.access is Access.READ_ONLY
         if listed and place != path and is_within(place, path):
-            return f"{rule.path}, which the policy lists read-only, lies in it and would become writable"
+            return f"it would make {rule.path} writable, which the policy lists read-only"
     return ""
 
 

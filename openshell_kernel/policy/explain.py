@@ -16,8 +16,9 @@ from openshell_kernel.base.paths import is_beneath
 from openshell_kernel.base.rules import Kind
 from openshell_kernel.base.text import printable
 from openshell_kernel.policy import advice
-from openshell_kernel.policy.advice import Remedy, yaml_scalar
+from openshell_kernel.policy.advice import Remedy, yaml_block, yaml_scalar
 from openshell_kernel.policy.effective import Access, EffectivePolicy, Rule
+from openshell_kernel.policy.exposure import Exposure, exposures
 from openshell_kernel.policy.protected_paths import Guarded
 
 if TYPE_CHECKING:
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
 
 _NOTHING = Guarded()
 
-__all__ = ["Action", "Guarded", "Kind", "Remedy", "Verdict", "kind_of", "why", "yaml_scalar"]
+__all__ = [
+    "Action",
+    "Exposure",
+    "Guarded",
+    "Kind",
+    "Remedy",
+    "Verdict",
+    "exposures",
+    "kind_of",
+    "why",
+    "yaml_block",
+    "yaml_scalar",
+]
 
 
 class Action(str, Enum):

@@ -65,6 +65,8 @@ _SYSTEM = (
     "/var/lib",
     "/var/spool",
 )
+# Beside its token, which is a file, this folder of credentials holds large files that many notebooks share.
+_MODELS = re.compile(r"/\.cache/huggingface/(?!token|stored_tokens)[^/]+")
 _SYSTEM_SECRETS = ("/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh", "/etc/ssl/private")
 
 
@@ -161,6 +163,36 @@ def why_not_propose_writing(
             if os.path.isdir(path)
             else _run_from(os.path.dirname(path), guarded.places)
         )
+    )
+
+
+def _holds_anything(path: str) -> bool:
+    """Return whether this process may read a file, or finds something in a folder."""
+    try:
+        return bool(os.listdir(path)) if os.path.isdir(path) else os.access(path, os.R_OK)
+    except OSError:
+        return False
+
+
+def why_exposing(
+    path: str,
+    guarded: Guarded,
+    *,
+    accounts: Callable[[], Iterable[pwd.struct_passwd]] = _accounts,
+    may_read: Callable[[str], bool] = _holds_anything,
+) -> str:
+    """Return what a policy gives away that opens a path, as a part of a sentence; empty where that is nothing special.
+
+    `path` is without symbolic links. The machine's own secrets count where this process's user may read them.
+    """
+    if _MODELS.search(path):
+        return ""
+    secrets = tuple(place for place in _MACHINES_SECRETS if may_read(place.path))
+    return (
+        why_not_read(path, home=guarded.home or "/")
+        or why_not_secret(path, (*guarded.places, *secrets))
+        or (_home_there(path, accounts()) if os.path.isdir(path) else "")
+        or _in_a_home(path, accounts())
     )
 
 

@@ -48,7 +48,9 @@ class Source:
     path: str
 
     def describe(self) -> str:
-        """Return one line for people."""
+        """Return one line for people. Nobody is to look for the built-in policy's file, or to edit it."""
+        if self.kind in (SourceKind.BUILT_IN, SourceKind.PINNED_BUILT_IN):
+            return f"the {self.kind.value}"
         return f"{self.path} ({self.kind.value})" if self.path else self.kind.value
 
     @property

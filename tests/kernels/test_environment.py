@@ -226,7 +226,7 @@ class TestHome:
         with kernels.started(cwd=user / "notebooks") as kernel:
             home = kernel.value("__import__('os').environ['HOME']")
             assert kernel.run("open(__import__('os').path.expanduser('~/x'), 'w')").error == ""
-            assert "goes away with this kernel" in " ".join(kernel.run("%policy show").text.split())
+            assert "deleted with this kernel" in " ".join(kernel.run("%policy show").text.split())
             kernel.manager.restart_kernel()
             kernel.client.wait_for_ready(timeout=kernels.SECONDS)
             assert kernel.value("1 + 1") == 2

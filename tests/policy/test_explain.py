@@ -22,7 +22,7 @@ from openshell_kernel.policy.effective import (
     Rule,
     Skipped,
 )
-from openshell_kernel.policy.explain import Action, Guarded, Kind, is_program, kind_of, why, yaml_scalar
+from openshell_kernel.policy.explain import Action, Guarded, Kind, is_program, kind_of, why, yaml_block, yaml_scalar
 from openshell_kernel.policy.protected_paths import ProtectedPath
 
 READ_WRITE = Access.READ_WRITE
@@ -149,8 +149,12 @@ def test_the_root_folder_as_a_rule_covers_everything():
 
 def test_what_is_refused_names_the_line_to_add():
     verdicts = ask(effective(), "/data/set/a.csv", TREE)
-    assert verdicts[Action.READ].remedy.yaml == "filesystem_policy:\n  read_only:\n    - /data/set/a.csv"
-    assert verdicts[Action.WRITE].remedy.yaml == "filesystem_policy:\n  read_write:\n    - /data/set/a.csv"
+    reading, writing = verdicts[Action.READ].remedy, verdicts[Action.WRITE].remedy
+    assert (reading.access, reading.path) == (Access.READ_ONLY, "/data/set/a.csv")
+    assert (writing.access, writing.path) == (READ_WRITE, "/data/set/a.csv")
+    assert yaml_block((writing, reading)) == (
+        "filesystem_policy:\n  read_only: [/data/set/a.csv]\n  #read_write: [/data/set/a.csv]"
+    )
     assert verdicts[Action.READ].rule is None
 
 
@@ -160,20 +164,20 @@ def test_what_is_allowed_needs_no_remedy():
 
 def test_a_new_file_needs_its_folder_which_has_to_exist():
     remedy = ask(effective(), "/data/set/new.csv", TREE)[Action.WRITE].remedy
-    assert remedy.yaml.endswith("read_write:\n    - /data/set")
+    assert (remedy.access, remedy.path) == (READ_WRITE, "/data/set")
     assert not remedy.advice
     remedy = ask(effective(), "/data/out/deep/new.csv", TREE)[Action.WRITE].remedy
-    assert remedy.yaml.endswith("    - /data/out/deep")
+    assert remedy.path == "/data/out/deep"
     assert "/data/out/deep" in remedy.advice
 
 
 def test_nobody_is_told_to_make_a_whole_home_directory_writable_for_a_file_in_it():
     tree = {**TREE, "/home/ada": Kind.DIRECTORY}
     remedy = ask(effective(), "/home/ada/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
-    assert remedy.yaml.endswith("read_write:\n    - /home/ada/new.csv")
+    assert (remedy.access, remedy.path) == (READ_WRITE, "/home/ada/new.csv")
     assert remedy.advice
     remedy = ask(effective(), "/home/ada/out/new.csv", tree, home="/home/ada")[Action.WRITE].remedy
-    assert remedy.yaml.endswith("    - /home/ada/out")
+    assert remedy.path == "/home/ada/out"
 
 
 def test_nobody_is_told_to_make_the_root_folder_writable():
@@ -192,7 +196,7 @@ def test_in_procfs_only_the_whole_helps_and_nothing_can_be_run():
     reading = effective(rule("/proc", rights=PROC_READ_RIGHTS))
     verdicts = ask(reading, "/proc/self/comm", TREE)
     assert [verdict.allowed for verdict in verdicts.values()] == [True, False]
-    assert verdicts[Action.WRITE].remedy.yaml.endswith("read_write:\n    - /proc")
+    assert verdicts[Action.WRITE].remedy.path == "/proc"
     assert "/proc" in verdicts[Action.WRITE].remedy.opens
     assert ask(reading, "/proc", TREE)[Action.EXECUTE].remedy is None
     promoted = effective(rule("/proc", READ_WRITE, Origin.PROMOTION, rights=PROC_WRITE_RIGHTS))

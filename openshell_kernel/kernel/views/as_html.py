@@ -1,4 +1,4 @@
-"""Snapshot as HTML, for notebooks: one self-contained fragment, no script, for light and dark themes."""
+"""Snapshots and verdicts as HTML, for notebooks: one self-contained fragment, no script, for light and dark themes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,60 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from openshell_kernel.kernel.views.markup import Html, join, tag
-from openshell_kernel.kernel.views.view import DISCLAIMER, Card, Fold, Layer, Remark, Row, Section, View, build
+from openshell_kernel.kernel.views.view import DISCLAIMER, Card, Fold, Remark, Row, Section, Tone, View, build
+from openshell_kernel.kernel.views.why import explain
 
 if TYPE_CHECKING:
     from openshell_kernel.kernel.snapshot import Snapshot
+    from openshell_kernel.kernel.views.layers import Layer
+    from openshell_kernel.kernel.views.why import Explanation, Line
+    from openshell_kernel.policy.explain import Exposure, Verdict
 
 _LONG_PATH = 200
 
 
-def render(snapshot: Snapshot) -> str:
+def render(snapshot: Snapshot, exposed: tuple[Exposure, ...] = (), *, verbose: bool = False) -> str:
     """Return what `%policy show` says in a notebook."""
-    view = build(snapshot)
-    return tag("style", _style()) + tag(
-        "div",
+    view = build(snapshot, exposed)
+    return _framed(
         _head(view),
         tag(
             "div",
-            _facts(view),
+            _answers(view),
+            _layers(view.layers, verbose=verbose),
             *(_remark(remark) for remark in view.remarks),
             *(_section(section) for section in view.sections),
             _unenforced(view.unenforced),
-            _skipped(view.skipped),
-            tag(
-                "div",
-                f"{DISCLAIMER} ",
-                tag("code", "%policy why PATH"),
-                " explains a path, ",
-                tag("code", "%policy show --json"),
-                " prints everything.",
-                class_="foot dim",
-            ),
+            tag("div", _skipped(view.skipped), _facts(view.facts), class_="last"),
+            _foot(),
             class_="body",
         ),
-        class_="oshk",
     )
+
+
+def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...], notes: tuple[str, ...] = ()) -> str:
+    """Return what `%policy why` says in a notebook."""
+    shown = explain(snapshot, verdicts, notes)
+    return _framed(
+        tag(
+            "div",
+            *(tag("div", text, class_="door") for text in (shown.warning,) if text),
+            tag("div", tag("b", _path(shown.path)), _target(shown), class_="title"),
+            class_=f"head {Tone.UNENFORCED.value if shown.warning else 'plain'}",
+        ),
+        tag(
+            "div",
+            *(tag("div", note, class_="remark") for note in shown.notes),
+            tag("table", tag("tbody", *(_verdict(line) for line in shown.lines)), class_="verdicts"),
+            *_remedy(shown),
+            tag("div", "By the rules recorded at launch. File permissions apply as well.", class_="foot dim"),
+            class_="body",
+        ),
+    )
+
+
+def _framed(*children: Html) -> Html:
+    return join(tag("style", _style()), tag("div", *children, class_="oshk"))
 
 
 def _style() -> Html:
@@ -56,26 +76,50 @@ def _head(view: View) -> Html:
             "div",
             tag("span", view.status, class_="state"),
             tag("span", view.explanation, class_="why"),
-            tag("span", f"OpenShell policy, as recorded at launch, {view.started}", class_="recorded dim"),
+            tag("span", f"recorded at launch, {view.started}", class_="recorded dim"),
             class_="title",
         ),
-        tag("div", *(_layer(layer) for layer in view.layers), class_="layers"),
-        class_="head" if view.enforced else "head bad",
+        tag("div", f"Policy: {view.source}", class_="source dim"),
+        *(tag("div", _labelled(item), class_="door") for item in view.exposed),
+        _wide_open(view.wide_open),
+        class_=f"head {view.tone.value}",
     )
 
 
-def _layer(layer: Layer) -> Html:
-    state = "" if layer.active else ": no"
-    return tag("span", layer.name, state, class_="layer" if layer.active else "layer off", title=layer.detail)
+def _wide_open(doors: tuple[Remark, ...]) -> Html:
+    """Each is named in the headline; what it means is one click away."""
+    if not doors:
+        return join()
+    return tag(
+        "details",
+        tag("summary", tag("b", "Wide open: "), " · ".join(door.subject for door in doors)),
+        tag("div", _pairs(doors, paths=False), class_="rows"),
+        class_="open",
+    )
 
 
-def _facts(view: View) -> Html:
-    cells = [
-        tag("div", tag("span", name, class_="dim"), tag("span", value))
-        for name, value in (*view.facts, ("GPUs", view.gpu_summary))
+def _answers(view: View) -> Html:
+    rows = [
+        tag("div", tag("span", answer.question, class_="dim"), tag("span", answer.text, class_="text"))
+        for answer in view.answers
     ]
     cards = tag("div", *(_card(card) for card in view.gpus), class_="cards") if view.gpus else ""
-    return join(tag("div", *cells, class_="facts"), cards)
+    return join(tag("div", *rows, class_="facts answers"), cards)
+
+
+def _layers(layers: tuple[Layer, ...], *, verbose: bool) -> Html:
+    """What each layer does in detail is long, and the same for most kernels: it waits for --verbose."""
+    whole = sum(layer.whole for layer in layers)
+    heading = tag("div", "Layers", tag("span", f"{whole} of {len(layers)}", class_="n"), class_="h")
+    chips = tag("div", *(_layer(layer) for layer in layers if not verbose and layer.whole), class_="layers")
+    rows = [
+        tag("tr", tag("td", _layer(layer)), tag("td", layer.detail)) for layer in layers if verbose or not layer.whole
+    ]
+    return join(heading, chips, tag("table", tag("tbody", *rows), class_="rules") if rows else "")
+
+
+def _layer(layer: Layer) -> Html:
+    return tag("span", layer.name, class_=f"layer {layer.status.value}")
 
 
 def _card(card: Card) -> Html:
@@ -88,15 +132,12 @@ def _card(card: Card) -> Html:
 
 
 def _remark(remark: Remark) -> Html:
-    return tag(
-        "div",
-        tag("b", remark.label),
-        " ",
-        tag("code", remark.subject) if remark.subject else "",
-        " ",
-        remark.text,
-        class_="remark notice" if remark.label == "Notice" else "remark",
-    )
+    return tag("div", _labelled(remark), class_="remark")
+
+
+def _labelled(remark: Remark) -> Html:
+    subject = tag("code", remark.subject) if remark.subject else ""
+    return join(tag("b", remark.label), " ", subject, " " if subject else "", remark.text)
 
 
 def _section(section: Section) -> Html:
@@ -108,19 +149,19 @@ def _section(section: Section) -> Html:
 
 
 def _fold(fold: Fold) -> Html:
-    return _details(fold.title, len(fold.rows), _rows(fold.rows))
+    return _details(fold.title, str(len(fold.rows)), _rows(fold.rows))
 
 
-def _details(title: str, count: int, content: Html) -> Html:
+def _details(title: str, count: str, content: Html) -> Html:
     return tag(
         "details",
-        tag("summary", title, tag("span", str(count), class_="n")),
+        tag("summary", title, tag("span", count, class_="n") if count else ""),
         tag("div", content, class_="rows"),
     )
 
 
 def _rows(rows: tuple[Row, ...]) -> Html:
-    return tag("table", tag("tbody", *(_row(row) for row in rows)))
+    return tag("table", tag("tbody", *(_row(row) for row in rows)), class_="rules")
 
 
 def _row(row: Row) -> Html:
@@ -161,9 +202,24 @@ def _unenforced(remarks: tuple[Remark, ...]) -> Html:
 
 
 def _skipped(remarks: tuple[Remark, ...]) -> Html:
-    if not remarks:
-        return join()
-    return tag("div", _details("Not applied", len(remarks), _pairs(remarks, paths=True)), class_="last")
+    return _details("Not applied", str(len(remarks)), _pairs(remarks, paths=True)) if remarks else join()
+
+
+def _facts(facts: tuple[tuple[str, str], ...]) -> Html:
+    rows = [tag("div", tag("span", name, class_="dim"), tag("span", value)) for name, value in facts]
+    return _details("Details", "", tag("div", *rows, class_="facts"))
+
+
+def _foot() -> Html:
+    return tag(
+        "div",
+        f"{DISCLAIMER} ",
+        tag("code", "%policy why PATH"),
+        " explains a path. ",
+        tag("code", "%policy show --verbose"),
+        " says what each layer does.",
+        class_="foot dim",
+    )
 
 
 def _pairs(remarks: tuple[Remark, ...], *, paths: bool) -> Html:
@@ -176,3 +232,25 @@ def _pair(remark: Remark, *, is_path: bool) -> Html:
         tag("td", _path(remark.subject) if is_path else remark.subject),
         tag("td", _origin(remark.label) if remark.label else "", tag("span", remark.text, class_="dim")),
     )
+
+
+def _target(shown: Explanation) -> Html:
+    link = join("→ ", _path(shown.target), " ") if shown.target else ""
+    return tag("span", link, shown.kind, class_="dim")
+
+
+def _verdict(line: Line) -> Html:
+    return tag(
+        "tr",
+        tag("td", tag("span", line.verb, class_=f"layer {'enforced' if line.allowed else 'absent'}")),
+        tag("td", tag("b", "allowed" if line.allowed else "refused"), " ", tag("span", line.text, class_="dim")),
+    )
+
+
+def _remedy(shown: Explanation) -> tuple[Html, ...]:
+    block = (tag("div", shown.proposal), tag("pre", *_lines(shown.yaml))) if shown.yaml else ()
+    return (*block, *(tag("div", text) for text in shown.advice))
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(part for line in text.splitlines() for part in (line, Html("\n")))

@@ -1,4 +1,4 @@
-"""Snapshot and verdicts as plain text, for terminals and for readers that show no HTML."""
+"""Snapshots and verdicts as plain text, for terminals and for readers that show no HTML."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base.text import printable
 from openshell_kernel.kernel import gpus
-from openshell_kernel.kernel.views.view import DISCLAIMER, Fold, Remark, Row, Section, View, build, label
-from openshell_kernel.policy.effective import Access
+from openshell_kernel.kernel.views.view import DISCLAIMER, Fold, Remark, Row, Section, View, build
+from openshell_kernel.kernel.views.why import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,39 +16,33 @@ if TYPE_CHECKING:
     from openshell_kernel.base.claims import Holder
     from openshell_kernel.kernel.gpu_check import Step
     from openshell_kernel.kernel.snapshot import Snapshot
-    from openshell_kernel.policy.explain import Remedy, Verdict
+    from openshell_kernel.kernel.views.layers import Layer
+    from openshell_kernel.policy.explain import Exposure, Verdict
 
 _WIDTH = 100
 _PATH_COLUMN = 36
-BUILT_IN = "(built-in policy)"
-"""How the source of a policy ends that is a file of this package, and not to be edited."""
 
 
-def render(snapshot: Snapshot) -> str:
+def render(snapshot: Snapshot, exposed: tuple[Exposure, ...] = (), *, verbose: bool = False) -> str:
     """Return what `%policy show` says in a terminal."""
-    return "\n".join(_lines(build(snapshot))) + "\n"
+    return "\n".join(_lines(build(snapshot, exposed), verbose=verbose)) + "\n"
 
 
 def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...], notes: tuple[str, ...] = ()) -> str:
-    """Return what `%policy why` says; `notes` are about the path that was asked for."""
-    first = verdicts[0]
-    lines = [line for note in notes for line in (*_wrapped(note), "")]
-    if not snapshot.report.enforced:
-        lines += _wrapped(
-            f"NOT enforced: {snapshot.report.reason or 'the reason was not recorded'} "
-            "Only ordinary file permissions restrict this kernel. The policy would say:"
-        )
-        lines.append("")
-    target = f" -> {printable(first.real)}" if first.real != first.path else ""
-    lines.append(f"{printable(first.path)}{target}: {first.kind.value if first.kind else 'does not exist'}")
-    for verdict in verdicts:
-        lines += _verdict(verdict)
-    lines += _remedies(verdicts, snapshot.effective.source)
-    lines += _private_home(snapshot, first.path)
-    lines += [
-        "",
-        *_wrapped("Landlock's rules, as recorded at launch. Ordinary file permissions apply as well."),
+    """Return what `%policy why` says in a terminal; `notes` are about the path that was asked for."""
+    shown = explain(snapshot, verdicts, notes)
+    target = f" -> {printable(shown.target)}" if shown.target else ""
+    lines = [
+        *_wrapped(shown.warning),
+        *(line for note in shown.notes for line in _wrapped(note)),
+        f"{printable(shown.path)}{target}: {shown.kind}. By the rules recorded at launch; file permissions also apply.",
     ]
+    for line in shown.lines:
+        verdict = "allowed" if line.allowed else "refused"
+        lines += _wrapped(f"{line.verb:<5} {verdict}  {line.text}", "  ", hang=" " * 17)
+    lines += _wrapped(shown.proposal)
+    lines += [f"    {line}" for line in shown.yaml.splitlines()]
+    lines += _wrapped(" ".join(shown.advice))
     return "\n".join(lines) + "\n"
 
 
@@ -109,83 +103,41 @@ def render_step(step: Step) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _private_home(snapshot: Snapshot, path: str) -> Iterable[str]:
-    home = snapshot.effective.home
-    if home and (path == home.path or path.startswith(home.path + "/")):
-        yield ""
-        yield from _wrapped(
-            "This lies in the kernel's private home, to which ~ leads here. For a file of your account write its "
-            "full path instead of ~."
-        )
-
-
-def _verdict(verdict: Verdict) -> Iterable[str]:
-    allowed = "allowed" if verdict.allowed else "refused"
-    yield f"  {verdict.action.value:<10} {allowed}   {verdict.meaning}"
-    rule = verdict.rule
-    if rule and verdict.allowed:
-        path = printable(rule.resolved or rule.path)
-        text = f"by {path} ({_access(rule.access)}, {label(rule.origin)}): {rule.reason}"
-    elif rule:
-        path = printable(rule.resolved or rule.path)
-        text = f"{path} ({_access(rule.access)}, {label(rule.origin)}) covers it, and does not grant this"
-    else:
-        text = "no rule covers it"
-    yield from _wrapped(text, "             ")
-    for note in verdict.notes:
-        yield from _wrapped(note, "             ")
-
-
-def _remedies(verdicts: tuple[Verdict, ...], source: str) -> Iterable[str]:
-    """Reading and executing have the same remedy, or none for the same reason, which is given once."""
-    actions: dict[Remedy | str, list[str]] = {}
-    for verdict in verdicts:
-        actions.setdefault(verdict.remedy or verdict.withheld, []).append(verdict.action.value)
-    actions.pop("", None)
-    for remedy, names in actions.items():
-        yield ""
-        yield from _remedy(remedy, " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
-    if any(verdict.remedy for verdict in verdicts):
-        yield ""
-        yield from _wrapped(_where(source))
-
-
-def _remedy(remedy: Remedy | str, names: str) -> Iterable[str]:
-    if isinstance(remedy, str):
-        yield from _wrapped(f"No line is proposed to allow {names}: {remedy}.")
-        return
-    yield f"To allow {names}, add to the policy:"
-    yield from (f"    {line}" for line in remedy.yaml.splitlines())
-    for sentence in filter(None, (remedy.advice, remedy.opens)):
-        yield from _wrapped(sentence)
-
-
-def _where(source: str) -> str:
-    if source.endswith(BUILT_IN):
-        return (
-            "This kernel has the built-in policy. Make one of your own of it, outside of the sandbox: put what "
-            "`%policy show --yaml` prints, with this added, into ~/.config/openshell/policy.yaml and restart."
-        )
-    return f"The policy is {source}. Change it outside of the sandbox, and restart the kernel."
-
-
-def _lines(view: View) -> Iterable[str]:
-    yield from _wrapped(f"OpenShell policy, as recorded at launch, {view.started}")
+def _lines(view: View, *, verbose: bool) -> Iterable[str]:
     yield from _wrapped(f"{view.status}: {view.explanation}")
-    for layer in view.layers:
-        yield from _wrapped(f"[{'x' if layer.active else ' '}] {layer.name}: {layer.detail}", "  ")
+    yield from _wrapped(f"Policy: {view.source}, as recorded at launch, {view.started}")
+    for item in view.exposed:
+        yield from _wrapped(f"{item.label} {item.subject}: {item.text}", "! ")
+    if view.wide_open:
+        yield from _wrapped(f"Wide open: {' · '.join(item.subject for item in view.wide_open)}", "! ")
     yield ""
-    for name, value in (*view.facts, ("GPUs", view.gpu_summary)):
-        yield f"{name:<8} {printable(value)}"
+    for answer in view.answers:
+        yield from _wrapped(f"{answer.question:<11} {answer.text}", hang=" " * 12)
     for card in view.gpus:
-        yield printable(f"{'':8} {', '.join((card.title, *card.facts))}")
+        yield printable(f"{'':11} {', '.join((card.title, *card.facts))}")
+    yield from _layers(view.layers, verbose=verbose)
+    yield from _remarks("Wide open", view.wide_open)
     yield from _remarks("Remarks", view.remarks)
     for section in view.sections:
         yield from _section(section)
     yield from _remarks("Not enforced", view.unenforced)
     yield from _remarks("Not applied", view.skipped)
+    yield from _heading("Details")
+    for name, value in view.facts:
+        yield f"  {name:<7} {printable(value)}"
     yield ""
     yield from _wrapped(DISCLAIMER)
+
+
+def _layers(layers: tuple[Layer, ...], *, verbose: bool) -> Iterable[str]:
+    """What each layer does in detail is long, and the same for most kernels: it waits for --verbose."""
+    whole = [layer for layer in layers if layer.whole]
+    yield from _heading(f"Layers ({len(whole)} of {len(layers)})")
+    if not verbose:
+        yield from _wrapped(", ".join(layer.name for layer in whole) or "none", "  ")
+    for layer in layers:
+        if verbose or not layer.whole:
+            yield from _wrapped(f"[{'x' if layer.whole else ' '}] {layer.name}: {layer.detail}", "  ")
 
 
 def _section(section: Section) -> Iterable[str]:
@@ -226,16 +178,13 @@ def _heading(title: str) -> tuple[str, ...]:
     return ("", title, "-" * len(title))
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
+def _wrapped(text: str, indent: str = "", *, hang: str = "") -> list[str]:
+    """Return the lines of a text; `hang` indents all but the first, as `indent` does where it is not given."""
     return textwrap.wrap(
-        printable(" ".join(text.split())),
+        printable(text.replace("\n", " ").rstrip()),
         _WIDTH,
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=hang or indent.replace("!", " "),
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _access(access: Access) -> str:
-    return "read-only" if access is Access.READ_ONLY else "read-write"

@@ -6,13 +6,15 @@ Pure. Every string may hold what an attacker chose (paths): the renderers escape
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from openshell_kernel.kernel import gpus
-from openshell_kernel.kernel.text import counted
+from openshell_kernel.kernel.text import counted, sentence
+from openshell_kernel.kernel.views.answers import Answer, answers
+from openshell_kernel.kernel.views.layers import Layer, layers
 from openshell_kernel.policy.effective import Access, HomeKind, Origin, Rule
-from openshell_kernel.policy.explain import Kind
-from openshell_kernel.sandbox.report import LANDLOCK, LayerStatus
+from openshell_kernel.policy.explain import Exposure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,20 +26,16 @@ FOLDED_ORIGINS = (Origin.PROXY_BASELINE, Origin.RUNTIME_BASELINE)
 ASKED_FOR = (Origin.POLICY, Origin.WORKDIR)
 """What a person asked for: if it was not granted, that is news; a baseline's path that does not exist is not."""
 VISIBLE_ROWS = 12
-DISCLAIMER = (
-    "As recorded at launch. This view is drawn inside the sandbox, by code that the notebook can change: "
-    "it proves nothing."
-)
+DISCLAIMER = "This view was recorded at launch. Code of the notebook can change what it prints, so it proves nothing."
 _ORDER = (Origin.POLICY, Origin.WORKDIR, Origin.PROMOTION, Origin.GPU_BASELINE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One kind of protection and whether this kernel has it."""
+class Tone(str, Enum):
+    """How alarming the headline is. The values are the classes of the style sheet."""
 
-    name: str
-    active: bool
-    detail: str
+    GOOD = "good"
+    EXPOSED = "exposed"
+    UNENFORCED = "bad"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,86 +89,107 @@ class Remark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Everything that is shown, top to bottom."""
+    """Everything that is shown, top to bottom. `exposed` and `wide_open` belong to the headline."""
 
-    enforced: bool
+    tone: Tone
     status: str
     explanation: str
+    source: str
     started: str
-    layers: tuple[Layer, ...]
-    facts: tuple[tuple[str, str], ...]
-    gpu_summary: str
+    exposed: tuple[Remark, ...]
+    wide_open: tuple[Remark, ...]
+    answers: tuple[Answer, ...]
     gpus: tuple[Card, ...]
+    layers: tuple[Layer, ...]
     remarks: tuple[Remark, ...]
     sections: tuple[Section, ...]
     unenforced: tuple[Remark, ...]
     skipped: tuple[Remark, ...]
+    facts: tuple[tuple[str, str], ...]
 
 
-def build(snapshot: Snapshot) -> View:
-    """Put a snapshot into words."""
-    effective, report = snapshot.effective, snapshot.report
+def build(snapshot: Snapshot, exposed: tuple[Exposure, ...] = ()) -> View:
+    """Put a snapshot into words; `exposed` is what its policy gives away, which only a look at the machine tells."""
+    effective = snapshot.effective
+    tone = _tone(snapshot, exposed)
     return View(
-        enforced=report.enforced,
-        status="Enforced" if report.enforced else "NOT enforced",
+        tone=tone,
+        status=_status(tone, exposed),
         explanation=_explanation(snapshot),
+        source=effective.source,
         started=_time(snapshot.kernel.started),
-        layers=_layers(snapshot),
-        facts=(
-            ("Policy", f"{effective.source}, {effective.compatibility}"),
-            ("Folder", snapshot.kernel.workdir),
-            ("Python", snapshot.kernel.python),
-            *_private(snapshot),
+        exposed=tuple(_exposure(item) for item in exposed),
+        wide_open=tuple(
+            Remark(label="", subject=item.what, text=sentence(item.why))
+            for item in effective.unenforced
+            if item.wide_open
         ),
-        gpu_summary=gpus.summary(effective),
+        answers=answers(snapshot),
         gpus=tuple(map(_card, gpus.devices(effective, effective.selection.held))),
+        layers=layers(snapshot),
         remarks=tuple(_remarks(snapshot)),
         sections=(
             _section("Read-write", Access.READ_WRITE, snapshot),
             _section("Read-only", Access.READ_ONLY, snapshot),
         ),
-        unenforced=tuple(
-            Remark(label="", subject=item.what, text=_sentence(item.why))
-            for item in effective.unenforced
-            if not item.wide_open
-        ),
+        unenforced=tuple(_unenforced(snapshot)),
         skipped=tuple(
             Remark(label=label(item.origin), subject=item.path, text=item.why)
             for item in effective.skipped
             if item.origin not in ASKED_FOR
         ),
+        facts=tuple(_facts(snapshot)),
     )
+
+
+def _tone(snapshot: Snapshot, exposed: tuple[Exposure, ...]) -> Tone:
+    if not snapshot.report.enforced:
+        return Tone.UNENFORCED
+    return Tone.EXPOSED if exposed else Tone.GOOD
+
+
+def _status(tone: Tone, exposed: tuple[Exposure, ...]) -> str:
+    if tone is Tone.UNENFORCED:
+        return "NOT enforced"
+    if tone is Tone.GOOD:
+        return "Enforced"
+    if any(item.path == "/" for item in exposed):
+        return "Enforced, but the policy opens the whole file system"
+    return "Enforced, but the policy opens private files"
+
+
+def _exposure(item: Exposure) -> Remark:
+    may = "read" if item.access is Access.READ_ONLY else "read and write"
+    return Remark(label=f"May {may}", subject=item.path, text=sentence(item.why))
 
 
 def _explanation(snapshot: Snapshot) -> str:
     report = snapshot.report
     if not report.enforced:
         return (
-            f"{_sentence(report.reason or 'The reason was not recorded')} "
+            f"{sentence(report.reason or 'The reason was not recorded')} "
             "Nothing below restricts this kernel: it is only what the policy asks for."
         )
     return f"Landlock ABI {report.abi} on Linux {report.release}"
 
 
-def _layers(snapshot: Snapshot) -> tuple[Layer, ...]:
-    layers = sorted(snapshot.report.layers, key=lambda layer: layer.name != LANDLOCK)
-    return tuple(
-        Layer(
-            name=f"{layer.title} (in part)" if layer.status is LayerStatus.DEGRADED else layer.title,
-            active=layer.status is not LayerStatus.ABSENT,
-            detail=layer.detail,
-        )
-        for layer in layers
-    )
+def _unenforced(snapshot: Snapshot) -> Iterable[Remark]:
+    for item in snapshot.effective.unenforced:
+        if not item.wide_open:
+            yield Remark(label="", subject=item.what, text=sentence(item.why))
 
 
-def _private(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
-    home, environment = snapshot.effective.home, snapshot.effective.environment
+def _facts(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
+    effective = snapshot.effective
+    yield "Policy", f"{effective.source}, {effective.compatibility}"
+    yield "Folder", snapshot.kernel.workdir
+    yield "Python", snapshot.kernel.python
+    home, environment = effective.home, effective.environment
     if home is not None:
-        kept = "kept for this folder's notebooks" if home.kind is HomeKind.PROJECT else "goes away with this kernel"
+        kept = "kept for this folder's notebooks" if home.kind is HomeKind.PROJECT else "deleted with this kernel"
         yield "Home", f"{home.path}, private, {kept}"
     withheld = counted(len(environment.withheld), "environment variable")
-    yield "Env", f"{withheld} withheld, {len(environment.passed)} passed: %policy env lists their names"
+    yield "Env", f"{withheld} withheld, {len(environment.passed)} passed; %policy env lists their names"
 
 
 def _card(device: gpus.Device) -> Card:
@@ -179,27 +198,24 @@ def _card(device: gpus.Device) -> Card:
 
 def _remarks(snapshot: Snapshot) -> Iterable[Remark]:
     effective = snapshot.effective
-    for item in effective.unenforced:
-        if item.wide_open:
-            yield Remark(label=f"Wide open: {item.what}", subject="", text=_sentence(item.why))
+    for skipped in effective.skipped:
+        if skipped.origin in ASKED_FOR:
+            yield Remark(label="Not granted", subject=skipped.path, text=sentence(skipped.why))
     rights = {rule.path: " ".join(rule.rights) for rule in effective.rules}
     for promotion in effective.promotions:
         yield Remark(
             label="Promoted",
             subject=promotion.path,
-            text=f"The policy lists it read-only; the {label(promotion.origin)} made it read-write. "
-            f"{_sentence(promotion.reason)} Landlock rights there: {rights.get(promotion.path) or 'none'}.",
+            text=f"The policy lists it read-only. The {label(promotion.origin)} made it read-write. "
+            f"{sentence(promotion.reason)} Landlock rights there: {rights.get(promotion.path) or 'none'}.",
         )
     for conflict in effective.conflicts:
         yield Remark(
             label="Kept read-only",
             subject=conflict.path,
-            text=f"The {label(conflict.origin)} wanted it read-write; the policy lists it read-only, "
-            f"and that holds. {_sentence(conflict.reason)}",
+            text=f"The {label(conflict.origin)} needs it read-write. The policy lists it read-only, and that holds. "
+            f"{sentence(conflict.reason)}",
         )
-    for skipped in effective.skipped:
-        if skipped.origin in ASKED_FOR:
-            yield Remark(label="Not granted", subject=skipped.path, text=_sentence(skipped.why))
     for notice in effective.notices:
         yield Remark(label="Notice", subject="", text=notice)
 
@@ -254,12 +270,6 @@ def meaning(rights: tuple[str, ...]) -> str:
         "control" if "ioctl_dev" in rights else "",
     ]
     return ", ".join(word for word in words if word) or "nothing"
-
-
-def _sentence(text: str) -> str:
-    """Return a reason, which may be a phrase, as a sentence."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
 def _time(stamp: str) -> str:

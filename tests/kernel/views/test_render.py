@@ -3,6 +3,7 @@
 import dataclasses
 import html.parser
 import json
+import re
 
 import pytest
 from fakes import snapshots
@@ -13,6 +14,7 @@ from openshell_kernel.base.hardware import Gpu, Hardware, Status
 from openshell_kernel.kernel import policy_file, snapshot
 from openshell_kernel.kernel.views import as_html, as_text
 from openshell_kernel.kernel.views.view import VISIBLE_ROWS, build, meaning
+from openshell_kernel.policy import loading
 from openshell_kernel.policy.effective import (
     DEVICE_RIGHTS,
     PROC_READ_RIGHTS,
@@ -26,7 +28,7 @@ from openshell_kernel.policy.effective import (
     Skipped,
     Unenforced,
 )
-from openshell_kernel.policy.explain import why
+from openshell_kernel.policy.explain import Exposure, why
 from openshell_kernel.policy.sources import Source, SourceKind
 from openshell_kernel.sandbox.report import LayerReport, LayerStatus
 
@@ -41,7 +43,7 @@ HOSTILE = (
     "\udcff",
     "\U0001d518 ä 漢",
 )
-TAGS = {"style", "div", "span", "b", "code", "table", "tbody", "tr", "td", "details", "summary"}
+TAGS = {"style", "div", "span", "b", "code", "table", "tbody", "tr", "td", "details", "summary", "pre"}
 ATTRIBUTES = {"class", "title"}
 TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20))
 
@@ -52,7 +54,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.text, self.open = set(), set(), "", []
-        self.folded, self.tooltips = "", []
+        self.folded, self.tooltips, self.classes = "", [], set()
         self.feed(text)
         self.close()
 
@@ -60,6 +62,7 @@ class Page(html.parser.HTMLParser):
         self.tags.add(tag)
         self.open.append(tag)
         self.attributes |= {name for name, _ in attrs}
+        self.classes.update(*(value.split() for name, value in attrs if name == "class"))
         self.tooltips += [value for name, value in attrs if name == "title"]
 
     def handle_endtag(self, tag):
@@ -76,10 +79,11 @@ def make(record=None):
     return snapshot.parse(json.dumps(record or snapshots.record()).encode())
 
 
-def show(record=None):
+def show(record=None, exposed=(), *, verbose=False):
     """Both renderings of a record."""
     value = make(record)
-    return Page(as_html.render(value)), " ".join(as_text.render(value).split())
+    text = as_text.render(value, exposed, verbose=verbose)
+    return Page(as_html.render(value, exposed, verbose=verbose)), " ".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -95,9 +99,9 @@ def show(record=None):
         "NVIDIA H100 80GB HBM3",
         "79.65 GiB",
         "/dev/nvidia1",
-        "The policy lists it read-only; the GPU baseline made it read-write.",
+        "The policy lists it read-only. The GPU baseline made it read-write.",
         "Landlock rights there: read_file read_dir write_file truncate.",
-        "The GPU baseline wanted it read-write; the policy lists it read-only, and that holds.",
+        "The GPU baseline needs it read-write. The policy lists it read-only, and that holds.",
         "hooks that are written there run outside the sandbox",
         "read, write, create, delete, run",
         "the notebook's folder, because the policy says include_workdir",
@@ -115,9 +119,12 @@ def test_everything_that_was_decided_is_shown(wanted):
     assert wanted in text
 
 
-def test_read_write_comes_before_read_only():
+def test_the_readers_questions_come_first_then_the_layers_then_the_rules():
     for shown in (show()[0].text, show()[1]):
-        assert shown.index("Read-write") < shown.index("/tmp") < shown.index("Read-only")
+        assert shown.index("May write") < shown.index("May read") < shown.index("Layers")
+        assert (
+            shown.index("Layers") < shown.index("Read-write") < shown.index("Read-only") < shown.index("Not enforced")
+        )
 
 
 def test_a_kernel_that_is_not_confined_says_so_first_and_why():
@@ -131,17 +138,29 @@ def test_a_kernel_that_is_not_confined_says_so_first_and_why():
 
 def test_a_protection_that_is_missing_is_shown_as_missing():
     missing = snapshots.layer("keeper", LayerStatus.ABSENT, detail="processes cannot be watched here")
+    title = missing.title
     page, text = show(snapshots.record(layers=(snapshots.layer("landlock"), missing)))
-    assert "Nothing stays behind: no" in page.text
-    assert "[ ] Nothing stays behind: processes cannot be watched here" in text
+    assert f"{title} (missing)" in page.text
+    for shown in (" ".join(page.text.split()), text):
+        assert "1 of 2" in shown
+        assert "processes cannot be watched here" in shown.lower()
+
+
+def test_a_protection_that_holds_in_part_is_shown_so():
+    part = snapshots.layer("capabilities", LayerStatus.DEGRADED, detail="one is left")
+    page, text = show(snapshots.record(layers=(snapshots.layer("landlock"), part)))
+    assert f"{part.title} (in part)" in page.text
+    for shown in (" ".join(page.text.split()), text):
+        assert "1 of 2" in shown
+        assert "one is left" in shown.lower()
 
 
 def test_every_further_layer_is_shown_with_what_it_covers_or_why_it_is_not_active():
-    page, text = show()
-    assert "Kernel tunables in /proc: no" in page.text
-    assert "the operator lets /proc be written as root" in page.tooltips
-    assert "[x] Capabilities dropped: none is left, and none can be regained" in text
-    assert "[ ] Kernel tunables in /proc: the operator lets /proc be written as root" in text
+    page, text = show(verbose=True)
+    assert f"{snapshots.OPEN_TUNABLES.title} (missing)" in page.text
+    for shown in (" ".join(page.text.split()), text):
+        assert "the operator lets /proc be written as root" in shown
+        assert "none is left, and none can be regained" in shown
 
 
 def test_exact_rights_are_in_the_tooltip():
@@ -153,7 +172,7 @@ def test_the_runtime_baseline_is_folded_and_counted_and_the_policy_is_not():
     assert "runtime baseline 40" in page.text
     assert "/opt/python/lib/part00" in page.folded
     assert "/data/imagenet" not in page.folded
-    assert "/proc" not in page.folded.replace("/proc/", "")
+    assert "read, write existing files" not in page.folded
 
 
 @pytest.mark.parametrize("origin", [Origin.POLICY, Origin.WORKDIR])
@@ -214,6 +233,7 @@ def test_rights_are_put_into_words(rights, words):
 
 def test_every_style_is_confined_to_the_view():
     sheet = as_html.render(make()).partition("</style>")[0].partition("<style>")[2]
+    sheet = re.sub(r"@container \([^)]*\) \{", "", sheet)
     selectors = [part.partition("{")[0] for part in sheet.split("}") if "{" in part]
     assert len(selectors) > 20
     assert all(one.strip().startswith(".oshk") for selector in selectors for one in selector.split(","))
@@ -282,39 +302,111 @@ def test_a_path_is_shown_exactly():
     assert "/a <b>&amp; 'c'" in text
 
 
+def explained(value, path, notes=()):
+    """Both renderings of what is said about a path."""
+    verdicts = why(value.effective, str(path))
+    return Page(as_html.render_why(value, verdicts, notes)), as_text.render_why(value, verdicts, notes)
+
+
 def test_the_explanation_of_a_path_names_rule_and_remedy(tmp_path):
+    value = make(snapshots.record(snapshots.effective(snapshots.rule(str(tmp_path)))))
+    page, text = explained(value, tmp_path)
+    for shown in (page.text, " ".join(text.split())):
+        assert f"by {tmp_path} (read-only, policy), listed in the policy." in shown
+        assert "/home/ada/.config/openshell/policy.yaml" in shown
+        assert f"read_write: [{tmp_path}]" in shown
+        assert "NOT enforced" not in shown
+    assert f"    filesystem_policy:\n      read_write: [{tmp_path}]\n" in text
+    assert re.findall(r"^  (\w+) +(allowed|refused) ", text, re.MULTILINE) == [
+        ("read", "allowed"),
+        ("write", "refused"),
+        ("run", "allowed"),
+    ]
+
+
+def test_an_explanation_has_one_block_of_yaml_and_few_lines():
+    page, text = explained(make(snapshots.record(snapshots.effective())), "/srv")
+    assert len(text.splitlines()) <= 12
+    assert text.count("filesystem_policy:") == 1
+    assert page.tags & {"pre"}
+    assert "read_only: [/srv]" in text
+    assert "#read_write: [/srv]" in text
+
+
+def test_what_an_explanation_proposes_is_a_policy(tmp_path):
     policy = snapshots.effective(snapshots.rule(str(tmp_path)))
-    value = make(snapshots.record(policy))
-    text = as_text.render_why(value, why(policy, str(tmp_path)))
-    assert f"{tmp_path}: directory" in text
-    assert f"by {tmp_path} (read-only, policy): listed in the policy" in " ".join(text.split())
-    assert "The policy is /home/ada/.config/openshell/policy.yaml. Change it outside of the sandbox" in text
-    assert (
-        f"To allow writing, add to the policy:\n    filesystem_policy:\n      read_write:\n        - {tmp_path}\n"
-        in text
-    )
-    assert "Ordinary file permissions apply as well." in text
-    assert "NOT enforced" not in text
-
-
-def test_what_reading_and_executing_need_is_said_once(tmp_path):
-    text = as_text.render_why(make(), why(snapshots.effective(), str(tmp_path)))
-    assert text.count("To allow reading and executing, add to the policy:") == 1
-    assert text.count("  read_only:") == 1
+    _, text = explained(make(snapshots.record(policy)), tmp_path)
+    block = "\n".join(re.findall(r"^    (filesystem_policy:|  #?read_.*)$", text, re.MULTILINE))
+    assert loading.parse(f"version: 1\n{block}\n", name="p").filesystem_policy.read_write == (str(tmp_path),)
 
 
 def test_nobody_is_told_to_edit_the_built_in_policy(tmp_path):
     source = Source(kind=SourceKind.BUILT_IN, path="/opt/package/default.yaml").describe()
     value = make(snapshots.record(snapshots.effective(source=source)))
-    text = as_text.render_why(value, why(value.effective, str(tmp_path)))
-    assert "~/.config/openshell/policy.yaml" in text
-    assert "default.yaml" not in text
+    for shown in (*show(snapshots.record(snapshots.effective(source=source))), *explained(value, tmp_path)):
+        assert "default.yaml" not in (shown if isinstance(shown, str) else shown.text)
+    assert "~/.config/openshell/policy.yaml" in explained(value, tmp_path)[1]
 
 
 def test_the_explanation_says_when_nothing_is_enforced(tmp_path):
-    value = make(snapshots.unenforced())
-    text = as_text.render_why(value, why(value.effective, str(tmp_path)))
-    assert text.startswith("NOT enforced: this kernel was built without Landlock")
+    page, text = explained(make(snapshots.unenforced()), tmp_path)
+    for shown in (page.text, text):
+        assert shown.strip().startswith("NOT enforced: This kernel was built without Landlock")
+
+
+EXPOSED = (Exposure(path="/home/ada/.ssh", access=Access.READ_ONLY, why="it lies in /home/ada/.ssh, credentials"),)
+
+
+def test_what_the_policy_exposes_changes_the_headline_and_stands_beneath_it():
+    page, text = show(exposed=EXPOSED)
+    for shown in (page.text, text):
+        assert shown.index("Enforced, but") < shown.index("May read /home/ada/.ssh") < shown.index("May write")
+    assert "exposed" in page.classes
+    assert "exposed" not in show()[0].classes
+
+
+def test_a_policy_that_opens_everything_has_a_headline_of_its_own():
+    root = Exposure(path="/", access=Access.READ_ONLY, why="it is the root of the file system")
+    assert build(make(), (root,)).status != build(make(), EXPOSED).status != build(make()).status
+
+
+def test_what_is_not_granted_is_no_alarm():
+    skipped = Skipped(path="/home/ada", access=Access.READ_WRITE, origin=Origin.WORKDIR, why="it is the home folder")
+    page, _ = show(snapshots.record(snapshots.effective(skipped=(skipped,))))
+    assert not page.classes & {"exposed", "bad", "door", "open"}
+
+
+def answer(question, record=None):
+    return {item.question: item.text for item in build(make(record)).answers}[question]
+
+
+def test_the_answers_name_what_was_asked_for_and_count_the_rest():
+    assert answer("May write").startswith(
+        "/home/ada/projects/vision (its folder), /tmp, /proc (existing files), 3 paths"
+    )
+    assert "/data/imagenet" in answer("May read")
+    assert "40 paths" in answer("May read")
+
+
+def test_what_cannot_be_seen_names_no_folder_that_a_rule_opens():
+    record = snapshots.record(snapshots.effective(snapshots.rule("/data")))
+    record["guarded"] = {"home": "/home/ada", "places": []}
+    assert "/home/ada" in answer("Cannot see", record)
+    assert "/tmp" in answer("Cannot see", record)
+    record = snapshots.record(snapshots.effective(snapshots.rule("/home"), snapshots.rule("/tmp")))
+    record["guarded"] = {"home": "/home/ada", "places": []}
+    assert "/home/ada" not in answer("Cannot see", record)
+    assert "/tmp" not in answer("Cannot see", record)
+
+
+def test_where_the_policy_opens_everything_nothing_is_said_to_be_hidden():
+    assert "other files" not in answer("Cannot see", snapshots.record(snapshots.effective(snapshots.rule("/"))))
+
+
+def test_no_answer_claims_what_is_not_enforced():
+    said = " ".join(item.text for item in build(make(snapshots.unenforced())).answers)
+    assert "/home/ada" not in said
+    assert "that its account may" in said
 
 
 def test_a_view_can_be_built_of_any_policy_the_enrichment_may_yield():
@@ -323,13 +415,14 @@ def test_a_view_can_be_built_of_any_policy_the_enrichment_may_yield():
     assert [section.count for section in build(empty).sections] == [0, 0]
 
 
-def test_what_is_wide_open_stands_at_the_top_and_not_in_the_list_below():
+def test_what_is_wide_open_stands_in_the_headline_and_not_in_the_list_below():
     door = Unenforced(what="the browser", why="an output acts there", wide_open=True)
-    record = snapshots.record(snapshots.effective(snapshots.rule("/data"), unenforced=(door,)))
+    record = snapshots.record(snapshots.effective(snapshots.rule("/data"), unenforced=(door,)), layers=[])
     shown = build(make(record))
-    assert (shown.remarks[0].label, shown.remarks[0].text) == ("Wide open: the browser", "An output acts there.")
+    assert [(item.subject, item.text) for item in shown.wide_open] == [("the browser", "An output acts there.")]
     assert shown.unenforced == ()
     page, text = show(record)
     for seen in (page.text, text):
-        assert seen.count("the browser") == 1
-        assert seen.index("Wide open: the browser") < seen.index("/data")
+        assert seen.index("Wide open: the browser") < seen.index("May write")
+        assert "An output acts there." in seen
+    assert "open" in page.classes
