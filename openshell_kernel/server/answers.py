@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tornado.web import HTTPError
 
 from openshell_kernel.errors import OpenShellError
+from openshell_kernel.server.dialog import for_dialog
+from openshell_kernel.server.jupyter_compat import root_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,18 +25,22 @@ def answered(method: _Method) -> _Method:
     """Let the refusals that a method raises be answers."""
 
     @functools.wraps(method)
-    async def answering(*args: object, **kwargs: object) -> object:
+    async def answering(provisioner: Any, *args: object, **kwargs: object) -> object:  # noqa: ANN401
         try:
-            return await method(*args, **kwargs)
+            return await method(provisioner, *args, **kwargs)
         except OpenShellError as error:
-            raise answer(error) from error.__cause__
+            raise answer(error, in_server=root_folder(provisioner.parent) is not None) from error.__cause__
 
     return answering  # type: ignore[return-value]
 
 
-def answer(error: OpenShellError) -> OpenShellError:
-    """Return an error of the same type, text and trace, which is an answer with that text too."""
-    raised: OpenShellError = _kind(type(error))(_STATUS, str(error))
+def answer(error: OpenShellError, *, in_server: bool = False) -> OpenShellError:
+    """Return an error of the same type and trace, which is an answer with its text too.
+
+    A server's answer is shown in a dialog of the browser, and wrapped for it.
+    """
+    text = for_dialog(str(error)) if in_server else str(error)
+    raised: OpenShellError = _kind(type(error))(_STATUS, text)
     return raised.with_traceback(error.__traceback__)
 
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
 
 
-def root_folder(manager: KernelManager) -> str | None:
+def root_folder(manager: KernelManager | None) -> str | None:
     """Return the root folder of the server that this kernel belongs to; None where there is no server."""
-    root = getattr(manager.parent, "root_dir", None)
+    root = getattr(getattr(manager, "parent", None), "root_dir", None)
     return root if isinstance(root, str) and os.path.isabs(root) else None
 
 

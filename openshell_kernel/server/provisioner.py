@@ -155,7 +155,8 @@ class OpenShellProvisioner(LocalProvisioner):
             self._check(self.config.get("OpenShellProvisioner", {}))
         except (ConfigurationError, TraitError) as error:
             forget_failed_start(kwargs.get("parent"), kwargs.get("kernel_id"))
-            raise answer(ConfigurationError(f"{place}: {error}")) from None
+            in_server = root_folder(kwargs.get("parent")) is not None
+            raise answer(ConfigurationError(f"{place}: {error}"), in_server=in_server) from None
         log_lines.protect(self.log)
         self.connection_info = {}
         self._loaded: LoadedPolicy | None = None
