@@ -312,7 +312,7 @@ def test_a_refusal_carries_its_reason_to_whoever_starts_a_kernel_or_a_notebook(u
         answer = ask(running, "api/kernels", {"name": "wrong"})
         assert "unknown key 'polcy'" in answer["message"]
         policy.parent.mkdir(parents=True)
-        for text, reason in ((BROKEN, "version: must be the number 1"), (UNENFORCEABLE, "/nowhere: No such file")):
+        for text, reason in ((BROKEN, "policy.yaml:1:10: version: "), (UNENFORCEABLE, "/nowhere: No such file")):
             policy.write_text(text)
             answer = ask(running, "api/kernels", {"name": "openshell-gpu"})
             assert reason in answer["message"]
