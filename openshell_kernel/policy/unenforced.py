@@ -12,135 +12,172 @@ if TYPE_CHECKING:
 ALWAYS = (
     Unenforced(
         what="the reader's browser",
-        why="JavaScript in an output runs in the browser of whoever shows the notebook, with that person's rights in "
-        "Jupyter. One cell is enough to start a kernel that is not confined, where Jupyter has one. Started by "
-        "jupyter openshell lab, Jupyter has none, but the script still reads and writes files through it. Run what "
-        "you do not trust without a browser: jupyter openshell execute",
+        why=(
+            "JavaScript in an output runs in the reader's browser, with the reader's rights in Jupyter. Showing one "
+            "output is enough: the script can start a kernel that is not confined, if Jupyter has one. Under jupyter "
+            "openshell lab Jupyter has none, but the script still reads and writes files through Jupyter. To run what "
+            "you do not trust, use no browser: jupyter openshell execute"
+        ),
         wide_open=True,
     ),
     Unenforced(
         what="network",
-        why="TCP, UDP and every other protocol are open to the notebook: it can send whatever it may read to any host, "
-        "and reach services of this machine that run what they are told, such as a debugger's port or a server "
-        "without a token",
+        why=(
+            "TCP, UDP and all other protocols are open. The notebook can send whatever it may read to any host. It "
+            "can also reach services of this machine that obey anyone who connects, such as a debugger's port or a "
+            "server without a token"
+        ),
         wide_open=True,
     ),
     Unenforced(
         what="Unix sockets",
-        why="Landlock does not restrict who connects to a socket that has a path: docker.sock, the session bus, "
-        "tmux, an agent's socket, or the forkserver of another kernel. Whatever listens there does what it is told, "
-        "outside of the sandbox. And two notebooks can hand each other what they have open: one then uses files or a "
-        "GPU of the other's, and that GPU counts as free when the other's kernel has ended",
+        why=(
+            "Landlock does not restrict connecting to a socket that has a path: docker.sock, the session bus, tmux, "
+            "an agent's socket, or the forkserver of another kernel. Whatever listens there acts outside of the "
+            "sandbox. Two notebooks can also hand each other what they have open, such as files or a GPU. That GPU "
+            "counts as free once the kernel that was given it has ended"
+        ),
         wide_open=True,
     ),
     Unenforced(
         what="which kernel a notebook starts",
-        why="a notebook names its kernel itself: opened or run by a Jupyter that has others, it may start one that is "
-        "not confined. jupyter openshell lab, notebook, server, execute, papermill and nbconvert start confined ones "
-        "only",
+        why=(
+            "A notebook names its own kernel. In a Jupyter that has other kernels, it may start one that is not "
+            "confined. These commands start confined kernels only: jupyter openshell lab, notebook, server, execute, "
+            "papermill and nbconvert"
+        ),
     ),
     Unenforced(
         what="the terminal of who runs a notebook",
-        why="jupyter execute, nbconvert and papermill print errors and outputs as they are: a notebook can forge lines "
-        "there, and steer the terminal",
+        why=(
+            "Commands such as jupyter execute, nbconvert and papermill print a notebook's errors and outputs as they "
+            "are. A notebook can forge lines there, and send control sequences to your terminal"
+        ),
     ),
     Unenforced(
         what="kernels that are not confined",
-        why="a python3 kernel beside this one talks in the clear, over ports of the loopback interface: this "
-        "notebook can listen to it",
+        why=(
+            "A python3 kernel beside this one is not encrypted: it uses ports of the loopback interface, and this "
+            "notebook can listen to it"
+        ),
     ),
     Unenforced(
         what="file metadata",
-        why="Landlock does not restrict stat, chmod, chown, utime, extended attributes, inotify and seeing where links "
-        "lead: ordinary permissions decide, and a notebook that runs as root owns root's files. By chmod it can open "
-        "your files to other users of the machine, or close them to you",
+        why=(
+            "Landlock does not restrict stat, chmod, chown, utime, extended attributes, inotify, or seeing where "
+            "links lead. Only file permissions decide, and a notebook that runs as root owns root's files. With chmod "
+            "it can open your files to other users of the machine, or close them to you"
+        ),
     ),
     Unenforced(
         what="system calls that everyday programs need",
-        why="seccomp, where it is active, refuses a list of dangerous calls; the others, and faults in how Linux "
-        "answers them, are open to the notebook",
+        why=(
+            "The seccomp layer refuses a list of dangerous system calls, where it is active. All others are open to "
+            "the notebook, and so are the bugs in how Linux answers them"
+        ),
     ),
     Unenforced(
         what="terminals and shared memory of the same user's other programs",
-        why="/dev/pts and /dev/shm are one folder for all: a notebook can read and write what lies there",
+        why="All programs share the folders /dev/pts and /dev/shm. A notebook can read and write what lies there",
     ),
     Unenforced(
         what="who knew the kernel's keys before a restart",
-        why="the keys of encryption stay, as Jupyter's open connections cannot change them: another kernel that was "
-        "told them can overhear this one; and where a program has a client of its own, as papermill and jupyter "
-        "console have, the key stays by which it may send code",
+        why=(
+            "A restart keeps the keys of encryption, because Jupyter's open connections cannot change them. Another "
+            "kernel that was told them can overhear this one. Programs with their own client, such as papermill and "
+            "jupyter console, also keep the key by which they send code"
+        ),
     ),
     Unenforced(
         what="priority, scheduling and System V shared memory of the same user's other programs",
-        why="ordinary permissions decide, and they look at the user only",
+        why="Only the permissions of Linux decide, and they look at the user only",
     ),
     Unenforced(
         what="CPU, memory, disk space and the number of processes",
-        why="set limits with cgroups, for example in the JupyterHub spawner",
+        why="Set limits with cgroups, for example in the JupyterHub spawner",
     ),
     Unenforced(
         what="files in the working directory",
-        why="what the notebook writes there may be run later by you, or by a program that you start there: .git/hooks, "
-        ".envrc, conftest.py, other notebooks, a Python environment that runs no kernel, and Python modules where you "
-        "run Python itself, as in python -m papermill, or where PYTHONPATH has an empty or relative entry: use jupyter "
-        "openshell papermill. An editor or a language server reads the folder's settings, which may name programs. And "
-        "a pipe or an endless file in the place of one makes programs that open it, Jupyter's server too, wait or run "
-        "out of memory",
+        why=(
+            "You may later run what the notebook writes there, or a program may do so: .git/hooks, .envrc, "
+            "conftest.py, other notebooks, or a Python environment that runs no kernel. Python imports modules from "
+            "there, for example with python -m papermill, or if PYTHONPATH has an empty or relative entry: use "
+            "jupyter openshell papermill. Editors and language servers read the folder's settings, which may name "
+            "programs. A pipe or an endless file can make a program that opens it wait or run out of memory, "
+            "including Jupyter's server"
+        ),
     ),
     Unenforced(
         what="exports to PDF",
-        why="Jupyter runs LaTeX or a browser outside of the sandbox on what the notebook says, and LaTeX puts any file "
-        "of yours into the PDF when it is told to; an image in the notebook's text is enough to start it. It is off "
-        "under jupyter openshell lab, notebook, server and nbconvert, and in a hub",
+        why=(
+            "Jupyter runs LaTeX or a browser on the notebook, outside of the sandbox. LaTeX can put any of your files "
+            "into the PDF. An image in the notebook's text is enough to start it. This export is off under jupyter "
+            "openshell lab, notebook, server and nbconvert, and in a hub"
+        ),
     ),
     Unenforced(
         what="symbolic links in the working directory",
-        why="programs outside follow those that the notebook makes: in the place of a file that Jupyter saves, or "
-        "papermill or nbconvert writes, one leads what is written into any file of yours, also one that a shell runs; "
-        "let papermill and nbconvert write to another folder. In the place of a file that you open in JupyterLab, one "
-        "gives the notebook a copy of any file of yours, as a checkpoint",
+        why=(
+            "A notebook can replace a file with a symlink. When Jupyter then saves to that name, it overwrites the "
+            "link's target, for example ~/.bashrc. So do papermill and nbconvert: let papermill and nbconvert write "
+            "to another folder. If you open such a link in JupyterLab, the notebook gets a copy of the target, as a "
+            "checkpoint"
+        ),
     ),
     Unenforced(
         what="what earlier notebooks of the folder left",
-        why="a new kernel runs none of it by itself. But cells import modules beside the notebook and packages in its "
-        "private home, and programs that they start read the settings there: confined as they are, they can change "
-        "what %policy answers from then on. Believe it in a new kernel, before other cells",
+        why=(
+            "A new kernel runs none of it on its own. But cells import modules beside the notebook and packages from "
+            "the private home, and the programs that they start read settings there. These stay confined, but they "
+            "can change what %policy prints from then on. Trust it in a new kernel, before other cells"
+        ),
     ),
 )
 
 MPS = Unenforced(
     what="the MPS server",
-    why="the policy does not ask for it, and CUDA is led away from it, but its socket has a path, and nothing here "
-    "decides who connects: code that names the folder uses the GPUs of the MPS server, whatever this kernel was given",
+    why=(
+        "The policy does not ask for MPS, and CUDA is led away from it. But its socket has a path, and nothing here "
+        "decides who connects. Code that names that folder uses the GPUs of the MPS server, whatever this kernel was "
+        "given"
+    ),
 )
 CONNECTION = Unenforced(
     what="the connection to Jupyter",
-    why="it is not encrypted: another kernel can overhear what this one prints and is sent, though not send anything; "
-    "jupyter_client 8.9 and ipykernel 7.3 encrypt it",
+    why=(
+        "It is not encrypted. Another kernel can overhear what this one prints and receives, but cannot send it "
+        "anything. Update to jupyter_client 8.9 and ipykernel 7.3, which encrypt it"
+    ),
 )
 NETWORK_POLICIES = Unenforced(
     what="network_policies",
-    why="read, checked and kept, but nothing filters connections: the notebook reaches any host",
+    why="They are read and checked, but nothing filters connections: the notebook reaches any host",
 )
 NETWORK_MIDDLEWARES = Unenforced(
-    what="network_middlewares", why="read, checked and kept, but no proxy runs that could apply them"
+    what="network_middlewares", why="They are read and checked, but no proxy runs that could apply them"
 )
 PROCESS = Unenforced(
     what="process.run_as_user and run_as_group",
-    why="read and checked, but not applied: the server was started as an ordinary user, and only root can become "
-    "somebody else",
+    why=(
+        "They are read and checked, but not applied: only root can become another user, and the server runs as an "
+        "ordinary one"
+    ),
 )
 KEPT = Unenforced(
     what="Python environments beside the notebook that run no kernel, are new, or share files",
-    why="those that run your kernels, and those in the same folders, are read-only where they were there when this "
-    "kernel started; one that is made later is so from the next start on. A file of one that has another name (hard "
-    "link) in a writable folder can be changed by that name, and all of it through an open folder that a kernel with "
-    "other mounts hands over by a Unix socket",
+    why=(
+        "Environments that run your kernels, and those in the same folders, are read-only if they were there when "
+        "this kernel started. A newer one is read-only from the next start on. If a file of one has another name (a "
+        "hard link) in a writable folder, it can be changed by that name. A kernel with other mounts can also hand "
+        "over an open folder by a Unix socket, and the environment in it is then writable"
+    ),
 )
 SHARED_NODE = Unenforced(
     what="which of the GPUs are used",
-    why="on WSL2 and Jetson all GPUs are reached through the same devices: CUDA_VISIBLE_DEVICES names the selected "
-    "ones, and code can set it differently",
+    why=(
+        "On WSL2 and Jetson all GPUs are reached through the same devices. CUDA_VISIBLE_DEVICES names the selected "
+        "ones, but code can set it differently"
+    ),
 )
 
 
@@ -148,18 +185,18 @@ def unknown(blocks: Iterable[str]) -> Unenforced:
     """Return what is left open by a policy's blocks that this version does not know."""
     return Unenforced(
         what=", ".join(blocks),
-        why="this version does not know such a block: it is kept, and whatever it demands is not enforced",
+        why="This version does not know such a block. It is kept, but what it demands is not enforced",
     )
 
 
 def driver(version: str | None) -> Unenforced:
     """Return what giving a GPU leaves open; `version` is the driver's."""
-    named = f"NVIDIA driver {version}" if version else "the NVIDIA driver, whose version is not known"
+    named = f"NVIDIA driver {version}" if version else "the NVIDIA driver (version unknown)"
     return Unenforced(
         what="the GPU and its driver",
-        why=f"{named}: its ioctl calls are open to the notebook, and with them its faults; its control devices tell of "
-        "the other GPUs too; memory, time and power of the given GPUs are not limited. "
-        "A notebook that runs as root can read the memory of PCI devices in /sys, where Linux shows it",
+        why=f"All ioctl calls of {named} are open to the notebook, and so are its bugs. Its control devices also show "
+        "the other GPUs. Memory, time and power of the given GPUs are not limited. A notebook that runs as root can "
+        "read the memory of PCI devices in /sys, if Linux shows it",
     )
 
 
@@ -167,6 +204,6 @@ def extras(names: Iterable[str]) -> Unenforced:
     """Return what the policy's GPU extras leave open."""
     return Unenforced(
         what=f"what is reached through the GPU extras ({', '.join(names)})",
-        why="screens, links between GPUs and machines, network cards, disks or the MPS server, which other programs "
-        "share: their own permissions decide",
+        why="Other programs share these: screens, links between GPUs and machines, network cards, disks or the MPS "
+        "server. Their own permissions decide",
     )
