@@ -34,7 +34,7 @@ def execute(tmp_path, tmp_path_factory, monkeypatch, landlock_abi):
 
 
 def printed(outputs):
-    return "".join(output.get("text", "") for output in outputs)
+    return "".join(output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
 def test_quickstart_runs_and_shows_what_it_promises(execute):
@@ -51,8 +51,8 @@ def test_quickstart_runs_and_shows_what_it_promises(execute):
 def test_the_notebook_about_gpus_runs_where_there_is_none(execute):
     text = printed(execute("gpu.ipynb"))
     assert "GPUs  None: " in text
-    assert "given no GPU, so there is nothing to check" in text
-    assert "writing    refused" in text
+    assert "nothing to check" in text
+    assert "write refused" in text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
