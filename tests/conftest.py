@@ -38,6 +38,13 @@ def landlock_abi() -> int:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Give each process of `-n` neighbouring tests, which share servers and kernels, and the rest of a slower one's."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark each test with what it needs, before `-m` selects by that; whatever needs something is slow."""
     for item in items:
