@@ -15,10 +15,12 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 from support import kernels
+from support.errors import refused
 from traitlets.config import Config
 
 import openshell_kernel
 from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
+from openshell_kernel.policy.loading import InvalidPolicyError
 
 
 def leftovers():
@@ -144,7 +146,7 @@ def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
 
 
 @pytest.mark.parametrize(
-    ("policy", "error", "message"),
+    ("policy", "error", "named"),
     [
         pytest.param(
             "version: 1\nfilesystem_policy:\n  read_write: [PYTHON]\n",
@@ -165,25 +167,25 @@ def test_several_kernels_start_at_once_and_stay_apart(user, nothing_left):
                 ("this package, wherever it is", Path(openshell_kernel.__file__).parent / "server"),
             )
         ),
-        pytest.param("version: 2\n", PolicyError, r"policy.yaml:1:\d+: version", id="an invalid policy"),
+        pytest.param("version: 2\n", InvalidPolicyError, "policy.yaml:1:10: version", id="an invalid policy"),
         pytest.param(
             "version: 1\nfilesystem_policy:\n  read_only: [/nowhere]\nlandlock: {compatibility: hard_requirement}\n",
             ConfinementError,
-            "/nowhere: No such file or directory",
+            "/nowhere: ",
             id="a policy that cannot be enforced",
         ),
         pytest.param(
             "version: 1\nfilesystem_policy:\n  read_write: [HOME]\n",
             PolicyError,
-            "a policy that the sandbox could have written",
+            "policy.yaml",
             id="a policy that would let the sandbox write it",
         ),
     ],
 )
-def test_a_start_that_is_refused_tells_why_and_leaves_nothing(user, write_policy, nothing_left, policy, error, message):
+def test_a_start_that_is_refused_tells_why_and_leaves_nothing(user, write_policy, nothing_left, policy, error, named):
     write_policy(policy.replace("HOME", str(user)).replace("PYTHON", sys.prefix))
     manager = KernelManager(kernel_name="openshell-gpu")
-    with pytest.raises(error, match=message):
+    with refused(error, named):
         manager.start_kernel(cwd=str(user / "notebooks"))
     assert not manager.has_kernel
 
@@ -215,37 +217,28 @@ def test_a_notebook_that_closes_its_own_folders_can_be_restarted(user):
 def test_an_unknown_key_in_the_kernelspecs_configuration_is_refused(user):
     manager = KernelManager(kernel_name="openshell-gpu")
     manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"polcy": "/etc/x.yaml"}
-    with pytest.raises(ConfigurationError, match="unknown key 'polcy'"):
+    with refused(ConfigurationError, "'polcy'"):
         manager.start_kernel(cwd=str(user / "notebooks"))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("polcy", "/etc/x.yaml", "unknown key 'polcy'; the keys are"),
-        ("home", "temporary", "'home' trait .* not the str"),
-    ],
+    ("key", "value"),
+    [("polcy", "/etc/x.yaml"), ("home", "temporary")],
 )
-def test_a_mistake_in_jupyters_configuration_is_refused_and_told_to_be_there(user, key, value, words):
+def test_a_mistake_in_jupyters_configuration_is_refused_and_told_to_be_there(user, key, value):
     """Traitlets only warns of a key that it does not know: what an operator has pinned would not be."""
     manager = KernelManager(kernel_name="openshell-gpu", config=Config({"OpenShellProvisioner": {key: value}}))
-    with pytest.raises(ConfigurationError, match=rf"^c\.OpenShellProvisioner, in Jupyter's configuration: .*{words}"):
+    with refused(ConfigurationError, "c.OpenShellProvisioner", f"'{key}'"):
         manager.start_kernel(cwd=str(user / "notebooks"))
 
 
 @pytest.mark.parametrize(
-    ("configuration", "words"),
-    [
-        (
-            {"baseline_conflicts": {"mode": "keep"}},
-            "OpenShellProvisioner.baseline_conflicts.mode: must be keep_unlisted",
-        ),
-        ({"gpu_claims": "claims"}, "OpenShellProvisioner.gpu_claims: 'claims' is a relative path"),
-    ],
+    ("configuration", "key"),
+    [({"baseline_conflicts": {"mode": "keep"}}, "baseline_conflicts.mode"), ({"gpu_claims": "claims"}, "gpu_claims")],
 )
-def test_a_mistake_in_a_trait_about_gpus_is_refused_with_its_remedy(user, configuration, words):
+def test_a_mistake_in_a_trait_about_gpus_is_refused_with_its_key(user, configuration, key):
     with (
-        pytest.raises(ConfigurationError, match=words),
+        refused(ConfigurationError, at=f"OpenShellProvisioner.{key}"),
         kernels.started(cwd=user / "notebooks", configuration=configuration),
     ):
         pass

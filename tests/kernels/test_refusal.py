@@ -18,8 +18,9 @@ from jupyter_client.ioloop import AsyncIOLoopKernelManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from support import kernels
+from support.errors import refused
 
-from openshell_kernel.errors import ConfigurationError, PolicyError
+from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
 
 BROKEN = "version: 2\n"
 UNENFORCEABLE = """\
@@ -41,7 +42,7 @@ def refuse_restart(kernel, write_policy, policy=BROKEN):
     ("policy", "reason"),
     [
         pytest.param(BROKEN, "policy.yaml:1:10: version", id="a policy that is refused before the launch"),
-        pytest.param(UNENFORCEABLE, "/nowhere: No such file or directory", id="a policy that the launcher refuses"),
+        pytest.param(UNENFORCEABLE, "/nowhere: ", id="a policy that the launcher refuses"),
     ],
 )
 def test_every_cell_is_answered_with_the_reason_until_a_restart_succeeds(user, write_policy, policy, reason):
@@ -64,12 +65,8 @@ def test_an_environment_in_a_folder_that_network_policies_bring_is_refused_with_
         venv.create(folder, with_pip=False)
         manager = KernelManager(kernel_name="openshell-gpu")
         manager.kernel_spec.argv[0] = f"{folder}/bin/python"
-        with pytest.raises(PolicyError) as caught:
+        with refused(PolicyError, "/tmp", "proxy baseline", "network_policies"):
             manager.start_kernel(cwd=str(user / "notebooks"))
-    message = str(caught.value)
-    assert "may write /tmp (proxy baseline)" in message
-    assert "network_policies bring /tmp with them: move the Python environment out of /tmp, or remove" in message
-    assert "narrower" not in message
 
 
 def test_a_policy_with_a_second_name_in_a_folder_that_the_sandbox_writes_is_refused_until_it_has_one(
@@ -77,7 +74,7 @@ def test_a_policy_with_a_second_name_in_a_folder_that_the_sandbox_writes_is_refu
 ):
     policy = write_policy("version: 1\nfilesystem_policy: {include_workdir: true}\n")
     os.link(policy, user / "notebooks" / "mine.yaml")
-    with pytest.raises(PolicyError, match=r"policy.yaml .*has 2 names \(hard links\)") as caught:
+    with refused(PolicyError, policy) as caught:
         KernelManager(kernel_name="openshell-gpu").start_kernel(cwd=str(user / "notebooks"))
     remedy = str(caught.value).rpartition(": ")[2].replace("NEW", str(user / "new"))
     subprocess.run(["sh", "-c", remedy], check=True)
@@ -241,7 +238,7 @@ def test_a_failed_first_start_is_an_error_and_the_server_forgets_it(user, write_
         good = await manager.start_kernel(kernel_name="openshell-gpu", cwd=str(user / "notebooks"))
         for policy in (BROKEN, UNENFORCEABLE):
             write_policy(policy)
-            with pytest.raises(Exception, match=r"version|/nowhere"):
+            with pytest.raises((PolicyError, ConfinementError)):
                 await manager.start_kernel(kernel_name="openshell-gpu", cwd=str(user / "notebooks"))
         assert manager.list_kernel_ids() == [good]
         await manager.shutdown_all(now=True)
@@ -261,7 +258,7 @@ def test_a_wrong_kernelspec_leaves_no_start_pending(user, tmp_path, monkeypatch)
 
     async def attempt():
         manager = AsyncMultiKernelManager()
-        with pytest.raises(ConfigurationError, match="unknown key 'polcy'"):
+        with refused(ConfigurationError, "'polcy'"):
             await manager.start_kernel(kernel_name="wrong", cwd=str(user / "notebooks"))
         return dict(manager._pending_kernels)  # noqa: SLF001 - what must not pile up
 
@@ -310,9 +307,9 @@ def test_a_refusal_carries_its_reason_to_whoever_starts_a_kernel_or_a_notebook(u
             )
         )
         answer = ask(running, "api/kernels", {"name": "wrong"})
-        assert "unknown key 'polcy'" in answer["message"]
+        assert "'polcy'" in answer["message"]
         policy.parent.mkdir(parents=True)
-        for text, reason in ((BROKEN, "policy.yaml:1:10: version: "), (UNENFORCEABLE, "/nowhere: No such file")):
+        for text, reason in ((BROKEN, "policy.yaml:1:10: version: "), (UNENFORCEABLE, "/nowhere: ")):
             policy.write_text(text)
             answer = ask(running, "api/kernels", {"name": "openshell-gpu"})
             assert reason in answer["message"]
