@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import without_call
+from support.errors import check_message
 from support.launching import IMPORTS, NOBODY, PYTHON, launch, plan
 
 pytestmark = [
@@ -114,7 +115,7 @@ def test_one_that_was_exchanged_for_a_link_starts_nothing(place, user):
     (place / "project" / ".venv").rename(place / "project" / "gone")
     (place / "project" / ".venv").symlink_to("gone")
     refused = frozen(place, user=user).refused
-    assert f"{place}/project/.venv: it leads to {place}/project/gone by now" in refused
+    check_message(refused, f"{place}/project/gone", at=f"{place}/project/.venv")
 
 
 def asking(place, *, user=None, wrapper=()):
@@ -136,22 +137,22 @@ WITHOUT_CAPABILITY = ["setpriv", "--bounding-set=-sys_admin"]
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "user", "message"),
+    ("wrapper", "user", "named"),
     [
-        pytest.param(WITHOUT_CAPABILITY, None, "grant the container CAP_SYS_ADMIN", id="root that may not mount"),
-        pytest.param(refusing("unshare", "ENOSPC"), NOBODY, "(sysctl user.max_user_namespaces)", id="switched off"),
-        pytest.param(refusing("unshare", "EPERM"), NOBODY, "or its seccomp profile", id="forbidden"),
+        pytest.param(WITHOUT_CAPABILITY, None, "CAP_SYS_ADMIN", id="root that may not mount"),
+        pytest.param(refusing("unshare", "ENOSPC"), NOBODY, "user.max_user_namespaces", id="switched off"),
+        pytest.param(refusing("unshare", "EPERM"), NOBODY, "seccomp", id="forbidden"),
         pytest.param(refusing("open_tree", "EACCES"), NOBODY, "apparmor_restrict_unprivileged_userns", id="AppArmor"),
         pytest.param(refusing("mount_setattr", "ENOSYS"), NOBODY, "Function not implemented", id="another cause"),
     ],
 )
 def test_where_it_cannot_be_done_a_program_tells_why_and_a_plan_that_needs_it_starts_nothing(
-    place, wrapper, user, message
+    place, wrapper, user, named
 ):
     code, text = asking(place, user=user, wrapper=wrapper)
     assert code == 1
-    assert message in text
-    assert message in frozen(place, user=user, wrapper=wrapper).refused
+    assert named in text
+    assert named in frozen(place, user=user, wrapper=wrapper).refused
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import launching
+from support.errors import check_message
 from support.launching import IMPORTS, LAUNCH, NOBODY, PYTHON, launch, plan, unconfined
 
 from openshell_kernel.sandbox.layers.identity import Parameters as Identity
@@ -58,7 +59,6 @@ def test_no_capability_is_left_to_the_kernel_nor_to_a_program_that_it_runs(user)
     for outcome in launched.outcomes:
         assert {outcome[name] for name in sets} == {0}
     assert launched.layers["Capabilities dropped"]["active"]
-    assert "all of them" in launched.layers["Capabilities dropped"]["detail"]
 
 
 @root_only
@@ -139,7 +139,6 @@ def test_root_works_in_the_folder_of_another_user_with_one_capability_and_reache
     for outcome in launched.outcomes[7:]:
         assert {outcome[name] for name in SETS} == {DAC_OVERRIDE}
     assert "CAP_DAC_OVERRIDE" in launched.layers["Capabilities dropped"]["detail"]
-    assert "and not what else it opens" in launched.layers["Capabilities dropped"]["detail"]
     assert unconfined(*attempts[2:4]) == ["ok", "ok"]
 
 
@@ -170,7 +169,7 @@ def test_the_kernel_takes_on_an_identity_for_good(foreign):
     assert {launched.outcomes[1][name] for name in SETS} == {0}
     assert launched.outcomes[2:] == ["EPERM", "EPERM", "ok", "renamed", 1500]
     assert (foreign / "new").stat().st_uid == 1500
-    assert launched.layers["Identity"]["detail"] == "runs as user 1500, group 1501, groups 44, 1502"
+    check_message(launched.layers["Identity"]["detail"], 1500, 1501, "44, 1502")
 
 
 @root_only
@@ -184,15 +183,13 @@ def test_an_identity_that_cannot_reach_what_the_kernel_needs_is_refused_and_the_
         "TMPDIR": {"environment": {"TMPDIR": str(closed)}},
     }[what]
     refused = launch(plan(identity=Identity(uid=1500, gid=1500, groups=()), **changes)).refused
-    assert str(closed) in refused
-    assert "user 1500 cannot reach it" in refused
+    check_message(refused, closed, 1500)
 
 
 def test_an_ordinary_user_cannot_take_on_an_identity():
     user = NOBODY if os.geteuid() == 0 else None
     refused = launch(plan(identity=Identity(uid=1500, gid=1500, groups=())), user=user).refused
-    assert "cannot run as user 1500" in refused
-    assert "remove run_as_user" in refused
+    check_message(refused, 1500, "run_as_user")
 
 
 def test_a_crash_leaves_no_core_dump(user):

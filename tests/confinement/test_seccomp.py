@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyseccomp
 import pytest
+from support.errors import check_message
 from support.launching import launch, plan
 
 from openshell_kernel.sandbox.layers.seccomp import Seccomp
@@ -148,16 +149,12 @@ class TestInstalling:
         assert (layer["status"], layer["detail"]) == ("enforced", "DETAIL")
 
     def test_without_a_filter_the_start_is_refused_with_the_cause_and_the_way_round(self):
-        refused = self.launched("").refused
-        assert refused.startswith("no seccomp filter can be installed: DETAIL; ")
-        assert refused.endswith(
-            "or set c.OpenShellProvisioner.required = {'seccomp': False} to go on without this layer"
-        )
+        check_message(self.launched("").refused, "DETAIL", "c.OpenShellProvisioner.required = {'seccomp': False}")
 
     def test_a_filter_that_linux_refuses_refuses_the_start(self):
-        assert "no seccomp filter can be installed: this Linux " in self.launched(self.INVALID).refused
+        check_message(self.launched(self.INVALID).refused, "CONFIG_SECCOMP_FILTER")
 
-    @pytest.mark.parametrize(("program", "cause"), [("", "DETAIL"), (INVALID, "this Linux was built without")])
+    @pytest.mark.parametrize(("program", "cause"), [("", "DETAIL"), (INVALID, "CONFIG_SECCOMP_FILTER")])
     def test_where_the_operator_does_not_require_it_the_layer_says_why_it_is_not_active(self, program, cause):
         layer = self.launched(program, required=False).layers["seccomp"]
         assert layer["status"] == "absent"
