@@ -354,7 +354,7 @@ def completed(shell, typed):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("%policy ", {"%policy show", "%policy env", "%policy gpus", "%policy why", "%policy help"}),
+        ("%policy ", {"%policy show", "%policy env", "%policy gpus", "%policy verify", "%policy why", "%policy help"}),
         ("%policy sh", {"%policy show"}),
         ("policy sh", {"policy show"}),
         ("%policy show --", {"%policy show --json", "%policy show --verbose", "%policy show --yaml"}),
@@ -433,4 +433,4 @@ def test_loading_imports_none_of_the_machinery_that_showing_needs():
         "openshell_kernel.kernel.memfd",
         "openshell_kernel.kernel.start",
     ]
-    assert magics.HELP.count("\n") == 8
+    assert magics.HELP.count("\n") == 9
