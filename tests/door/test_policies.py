@@ -91,7 +91,7 @@ def test_an_explanation_names_the_rule_its_origin_and_its_reason(effective, fold
 def test_an_explanation_of_a_refusal_proposes_what_is_safe(effective):
     answer = openshell_kernel.explain(effective, "/srv", openshell_kernel.Action.READ)
     assert (answer.allowed, answer.rule, answer.origin, answer.reason) == (False, None, None, "")
-    assert answer.remedy == "filesystem_policy:\n  read_only:\n    - /srv"
+    assert answer.remedy == "filesystem_policy:\n  read_only: [/srv]"
 
 
 def test_nothing_is_proposed_that_exposes_secrets(effective, user, secret):
