@@ -35,8 +35,8 @@ from openshell_kernel.server.process import janitor
 from openshell_kernel.server.process.ending import Ending
 from openshell_kernel.server.process.handover import become_launcher, check_launch
 from openshell_kernel.server.process.logs import client_logs
-from openshell_kernel.server.provisioner import OpenShellProvisioner
 from openshell_kernel.server.stub.plan import first_stub_plan
+from openshell_kernel.server.traits import kernelspec_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _start(argv: list[str]) -> NoReturn:
     spec = _kernelspec(argv)
-    settings = OpenShellProvisioner(**spec.configuration).settings()
+    settings = kernelspec_settings(spec.configuration)
     connection = _connection(argv)
     _check_transport(connection)
     # The client's own root folder is not known: a policy near the notebook lies in the working directory.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from openshell_kernel.errors import ConfinementError, LaunchError
 from openshell_kernel.gpu import discovery
 from openshell_kernel.server.planning.command import LAUNCHER
+from openshell_kernel.server.process.launcher_pipes import report_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,18 +45,14 @@ def check_launch(plan: LaunchPlan, environment: Mapping[str, str]) -> None:
             timeout=_SECONDS,
             check=False,
         )
-        last = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         raise LaunchError(
             f"the launcher did not answer within {_SECONDS:.0f} s; a path of the policy may lie on a file system that "
             "hangs"
         ) from None
-    except (IndexError, ValueError):
-        raise LaunchError("the launcher died before it reported; the client's log has its last words") from None
     finally:
         os.close(fd)
-    if last["status"] != "confined":
-        raise ConfinementError(last["error"])
+    report_in(done.stdout)
     if done.returncode:
         raise LaunchError(f"{plan.argv[0]}: this Python does not start in the sandbox; the client's log has its words")
 

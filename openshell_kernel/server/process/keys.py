@@ -25,48 +25,44 @@ if TYPE_CHECKING:
 _CHANNELS = "jupyter_server.services.kernels.connection.channels"
 
 
-class Clients:
-    """Knows whether a program has made a client of a kernel's, from the start of the kernel on."""
+class Key:
+    """The key of one kernel, from its first start on: knows whether a program has made a client that copied it."""
 
     def __init__(self, manager: KernelManager) -> None:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._is_new = False
         session: Any = manager.session
         # `KernelManager.client` clones the session for each client, and nothing tells of it.
         clone, session.clone = session.clone, lambda: self._noted(clone())
 
+    def renew(self, manager: KernelManager) -> None:
+        """Give a kernel that is not running a new key and connection file, unless its clients need the old one.
+
+        Call `tell_watch` when it runs again.
+        """
+        connections = _connections(manager)
+        self._is_new = not self._sessions and connections is not None and bool(manager.session.key)
+        if not self._is_new:
+            return
+        key = new_id_bytes()
+        manager.session.key = key
+        for connection in connections or ():
+            connection.session.key = key
+        manager.cleanup_connection_file()
+
+    def tell_watch(self, manager: KernelManager, kernel_id: str) -> None:
+        """Let Jupyter's server watch the kernel's activity with the new key, if there is one and it watches.
+
+        Not by its `stop_watching_activity`, which would give up a restart whose end somebody waits for.
+        """
+        server, stream = cast("Any", manager.parent), getattr(manager, "_activity_stream", None)
+        if self._is_new and stream is not None:
+            stream.close()
+            server.start_watching_activity(kernel_id)
+
     def _noted(self, session: Session) -> Session:
         self._sessions.add(session)
         return session
-
-    def __bool__(self) -> bool:
-        return bool(self._sessions)
-
-
-def renew(manager: KernelManager, clients: Clients) -> bool:
-    """Give a kernel that is not running a new key and connection file; return False where its clients need the old one.
-
-    Call `tell_watch` when it runs again.
-    """
-    connections = _connections(manager)
-    if clients or connections is None or not manager.session.key:
-        return False
-    key = new_id_bytes()
-    manager.session.key = key
-    for connection in connections:
-        connection.session.key = key
-    manager.cleanup_connection_file()
-    return True
-
-
-def tell_watch(manager: KernelManager, kernel_id: str) -> None:
-    """Let Jupyter's server watch the kernel's activity with the new key, if it watches.
-
-    Not by its `stop_watching_activity`, which would give up a restart whose end somebody waits for.
-    """
-    server, stream = cast("Any", manager.parent), getattr(manager, "_activity_stream", None)
-    if stream is not None:
-        stream.close()
-        server.start_watching_activity(kernel_id)
 
 
 def _connections(manager: KernelManager) -> list[Any] | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.threads import run_in_thread
+from openshell_kernel.errors import ConfinementError, LaunchError
+from openshell_kernel.sandbox.report import Report
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
+
+    from openshell_kernel.sandbox.plan import LaunchPlan
+
+_REPORT_SECONDS = 60.0
 
 
 class LauncherPipes:
@@ -47,6 +56,25 @@ class LauncherPipes:
         self._open -= {self._plan_end, self._report}
         return exchanging
 
+    async def carry_out(self, plan: LaunchPlan, how_it_ended: Callable[[], str]) -> Report:
+        """Give the launcher its plan, wait until it has become the kernel, and return its report.
+
+        `how_it_ended` is asked when the launcher has died.
+
+        Raises:
+            ConfinementError: it refuses; the message is the launcher's.
+            LaunchError: it died, or does not answer in time.
+        """
+        exchanging = self.exchange(plan.to_bytes())
+        try:
+            text = await asyncio.wait_for(asyncio.shield(exchanging), _REPORT_SECONDS)
+        except asyncio.TimeoutError:
+            raise LaunchError(
+                f"the launcher did not answer within {_REPORT_SECONDS:.0f} s; a path of the policy may lie on a file "
+                "system that hangs"
+            ) from None
+        return report_in(text, how_it_ended)
+
     def close(self) -> None:
         """Close what is open still."""
         self._close(*self._open)
@@ -63,3 +91,20 @@ def _exchange(plan: bytes, plan_end: int, report: int) -> bytes:
         with contextlib.suppress(BrokenPipeError), open(plan_end, "wb") as writing:
             writing.write(plan)
         return reading.read()
+
+
+def report_in(answer: bytes, how_it_ended: Callable[[], str] = str) -> Report:
+    """Return the report in a launcher's answer. `how_it_ended` is asked where there is none.
+
+    Raises:
+        ConfinementError: the launcher has refused the plan; the message is the launcher's.
+        LaunchError: it has died before it reported.
+    """
+    try:
+        last = json.loads(answer.splitlines()[-1])
+        report = wire.decode(Report, last["report"]) if last["status"] == "confined" else None
+    except (IndexError, ValueError, KeyError, TypeError):
+        raise LaunchError(f"the launcher died before it reported{how_it_ended()}; the log has its last words") from None
+    if report is None:
+        raise ConfinementError(last["error"])
+    return report
