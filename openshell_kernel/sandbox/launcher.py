@@ -24,7 +24,7 @@ from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.enforcing import context, enforce
 from openshell_kernel.sandbox.layers.identity import Identity
 from openshell_kernel.sandbox.plan import LaunchPlan
-from openshell_kernel.sandbox.report import FORMAT, Report
+from openshell_kernel.sandbox.report import Report, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def _run(plan_fd: int, report_fd: int, ending_fd: int | None) -> None:
     _enter(plan.cwd)
     environment = dict(plan.environment)
     if plan.record:
-        environment[VARIABLE] = str(_kept({"format": FORMAT, "report": report, **plan.record}))
+        environment[VARIABLE] = str(_kept(snapshot(plan.record, report)))
     _report(report_fd, {"status": "confined", "report": report})
     # Python ignores these two in itself, and an ignored signal stays ignored across exec.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

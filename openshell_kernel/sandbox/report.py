@@ -6,7 +6,7 @@ It is the only witness, because Linux does not tell a process its own rules.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openshell_kernel.base.rules import Rule, Unenforced
 
@@ -115,3 +115,8 @@ class Report(NamedTuple):
     def residual(self) -> tuple[Unenforced, ...]:
         """What stays open because layers are missing, or not whole."""
         return tuple(item for layer in self.layers for item in layer.residual)
+
+
+def snapshot(record: dict[str, Any], report: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """Return what a kernel is told of itself: the record of its plan, with the launcher's report as JSON has it."""
+    return {"format": FORMAT, "report": report, **record}

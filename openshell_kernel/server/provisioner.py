@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.threads import run_in_thread
 from openshell_kernel.errors import ConfigurationError, LaunchError, OpenShellError
+from openshell_kernel.sandbox.report import snapshot
 from openshell_kernel.server.answers import answer, answered
 from openshell_kernel.server.dirs.private_dir import PrivateDir, remove_abandoned
 from openshell_kernel.server.jupyter_compat import forget_failed_start, root_folder
@@ -30,6 +32,7 @@ from openshell_kernel.server.process.held_gpus import HeldGpus
 from openshell_kernel.server.process.launcher_pipes import LauncherPipes
 from openshell_kernel.server.process.logs import server_logs
 from openshell_kernel.server.process.output import Output
+from openshell_kernel.server.process.records import recorded
 from openshell_kernel.server.process.start_log import log_decisions, log_report
 from openshell_kernel.server.stub.plan import stub_plan
 from openshell_kernel.server.traits import IN_CONFIGURATION, IN_KERNELSPEC, SettingsTraits, located
@@ -237,6 +240,8 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
         self.cwd = request.loaded.workdir
         await self._listening()
         self._gpus.follow()
+        told = snapshot(planned.plan.record, wire.encode(self._report))
+        start.enter_context(recorded(self._id, cast("int", self.pid), told, tell=self.log.warning))
         self._last = dataclasses.replace(planned, claim=None)
         return info
 

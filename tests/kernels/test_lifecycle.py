@@ -21,12 +21,17 @@ from traitlets.config import Config
 import openshell_kernel
 from openshell_kernel.errors import ConfigurationError, ConfinementError, PolicyError
 from openshell_kernel.policy.loading import InvalidPolicyError
+from openshell_kernel.server.process import records
+
+OWN_RECORD = "import os; print(os.pread(int(os.environ['OPENSHELL_SNAPSHOT_FD']), 1 << 24, 0).decode())"
 
 
 def leftovers():
     """Files of kernels that are still there."""
     runtime = Path(jupyter_runtime_dir())
-    return [*Path(tempfile.gettempdir()).glob("openshell-*"), *(runtime.glob("*") if runtime.exists() else [])]
+    # The folder of records stays, and no record in it.
+    files = [path for path in runtime.rglob("*") if not path.is_dir()]
+    return [*Path(tempfile.gettempdir()).glob("openshell-*"), *files]
 
 
 @pytest.fixture
@@ -55,6 +60,21 @@ def test_a_kernel_that_is_shut_down_leaves_nothing(user, nothing_left):
         kernel.run("import subprocess; subprocess.Popen(['sleep', '1000'])")
         assert kernels.processes(kernel.pid)
         assert leftovers()
+
+
+def test_what_a_kernel_was_given_is_recorded_by_its_server_until_it_ends(user, nothing_left):
+    with kernels.started(cwd=user / "notebooks") as kernel:
+        nothing_left.append(kernel.pid)
+        (record,) = records.running()
+        assert (record.pid, record.snapshot["kernel"]["workdir"]) == (kernel.pid, str(user / "notebooks"))
+        assert record.snapshot == kernel.json(OWN_RECORD)
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        nothing_left.append(kernel.pid)
+        assert [record.pid for record in records.running()] == [kernel.pid]
+        folder = str(Path(jupyter_runtime_dir()) / "openshell")
+        assert os.listdir(folder) == [f"{record.kernel}.json"]
+        assert kernel.run(f"import os; os.listdir({folder!r})").error.startswith("PermissionError")
 
 
 def test_a_kernel_that_left_folders_deeper_than_any_path_is_restarted_and_leaves_nothing(user, nothing_left):
