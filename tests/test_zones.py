@@ -20,8 +20,10 @@ import openshell_kernel
 PACKAGE = Package(Path(openshell_kernel.__file__).parent)
 NAME = PACKAGE.name
 
+# What was achieved, and what live probes found of it.
+REPORTS = ("sandbox.report", "sandbox.findings")
 # Of the zone that enforces, the server may know all but the programs that run there.
-SHARED = ("sandbox.report", "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
+SHARED = (*REPORTS, "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
 # What each zone may import of this package.
 ZONES = {
     "": ("door", "errors", "policy", "sandbox.report"),
@@ -30,7 +32,7 @@ ZONES = {
     "policy": ("base", "errors", "policy"),
     "gpu": ("base", "errors", "gpu"),
     "sandbox": ("base", "errors", "sandbox"),
-    "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", "sandbox.report"),
+    "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", *REPORTS),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
     "door": (
@@ -53,7 +55,7 @@ ZONES = {
         "door",
         "policy",
         "server",
-        "sandbox.report",
+        *REPORTS,
         "kernel.snapshot",
         "kernel.views",
     ),

@@ -36,6 +36,9 @@ GRANTABLE = frozenset(SINCE_ABI) - NEVER
 FILE = frozenset({"execute", "read_file", "write_file", "truncate"})
 """What Landlock accepts in a rule for anything but a folder."""
 
+FOLDER = GRANTABLE - FILE - {"ioctl_dev"}
+"""What Landlock accepts in a rule for a folder only."""
+
 DEVICE = ("read_file", "write_file", "truncate", "ioctl_dev")
 READ = ("execute", "read_file", "read_dir")
 WRITE = (*READ, *(right for right in SINCE_ABI if right in GRANTABLE - {*READ, "ioctl_dev"}))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from openshell_kernel.sandbox.report import Finding
+    from openshell_kernel.sandbox.findings import Finding
     from openshell_kernel.server.verify import Result
 
 _DESCRIPTION = """\

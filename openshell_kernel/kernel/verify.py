@@ -12,12 +12,13 @@ from openshell_kernel.base import wire
 from openshell_kernel.base.text import printable
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.sandbox import report
-from openshell_kernel.sandbox.report import LayerStatus, Report, Verification
+from openshell_kernel.sandbox.findings import Verification
+from openshell_kernel.sandbox.report import LayerStatus, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openshell_kernel.sandbox.report import Finding
+    from openshell_kernel.sandbox.findings import Finding
 
 _PROGRAM = os.path.join(os.path.dirname(report.__file__), "verify.py")
 _SECONDS = 60.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base import rights
 from openshell_kernel.base.paths import is_beneath
 from openshell_kernel.base.rules import Kind
 from openshell_kernel.base.text import printable
@@ -98,19 +99,7 @@ _ACTIONS: dict[Kind | None, tuple[tuple[Action, str, tuple[str, ...]], ...]] = {
 }
 """What each action means for each kind of path, and the rights that it takes. Of files, only programs are run."""
 
-_BENEATH = frozenset(
-    {
-        "read_dir",
-        "make_reg",
-        "make_dir",
-        "make_sym",
-        "make_fifo",
-        "make_sock",
-        "remove_file",
-        "remove_dir",
-        "refer",
-    }
-)
+_BENEATH = rights.FOLDER
 """Rights that Landlock accepts on directories only: a rule without them binds to a single file or device."""
 
 

@@ -45,29 +45,30 @@ def enforce(layers: Mapping[str, Any], required: tuple[str, ...], context: Conte
     """
     rows = [(row, row.layer(layers[row.layer.name], context)) for row in TABLE if row.layer.name in layers]
     done: dict[str, LayerReport] = {}
-
-    def keep(layer: Layer[Any], report: LayerReport | None) -> None:
-        if report is not None:
-            _check_required(layer, report, required)
-            done[layer.name] = report
-
     for stage in Stage:
         for row, layer in rows:
-            if row.prepares is stage:
-                keep(layer, layer.prepare())
+            if row.prepares is stage and (report := layer.prepare()) is not None:
+                done[layer.name] = _checked(layer, report, required)
         for row, layer in rows:
             if row.enforces is stage and layer.name not in done:
-                keep(layer, layer.enforce())
+                done[layer.name] = _checked(layer, layer.enforce(), required)
     reports = tuple(done[layer.name] for _, layer in rows)
     return Report(abi=context.support.abi, release=context.support.release, layers=reports, rules=context.rules)
 
 
-def _check_required(layer: Layer[Any], report: LayerReport, required: tuple[str, ...]) -> None:
+def _checked(layer: Layer[Any], report: LayerReport, required: tuple[str, ...]) -> LayerReport:
+    """Return a layer's report.
+
+    Raises:
+        ConfinementError: the layer is required, and is absent; the message says why and what to do.
+    """
     if report.status is LayerStatus.ABSENT and layer.name in required:
         remedy = f": {report.remedy}" if report.remedy else ""
-        waiver = (
-            ""
-            if layer.need is Need.ALWAYS
-            else (f"; or set c.OpenShellProvisioner.required = {{{layer.name!r}: False}} {layer.waiver}")
-        )
-        raise ConfinementError(f"{report.detail}{remedy}{waiver}")
+        raise ConfinementError(f"{report.detail}{remedy}{_waiver(layer)}")
+    return report
+
+
+def _waiver(layer: Layer[Any]) -> str:
+    if layer.need is Need.ALWAYS:
+        return ""
+    return f"; or set c.OpenShellProvisioner.required = {{{layer.name!r}: False}} {layer.waiver}"

@@ -1,6 +1,6 @@
 """The keeper: a small program beside the kernel, which ends whatever the kernel leaves behind.
 
-`openshell_kernel.sandbox.remains` starts it and says why it can do that. It waits for the kernel's end, ends what is
+The layer of this name starts it and says why it can do that. It waits for the kernel's end, ends what is
 left, and waits until none of that lives: a process that sleeps in a driver keeps its GPU open. Where it can tell for
 sure that nothing is left, it says so.
 

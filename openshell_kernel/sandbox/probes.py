@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from openshell_kernel.sandbox.report import Probe
+from openshell_kernel.sandbox.findings import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from openshell_kernel.base import wire
 from openshell_kernel.errors import LaunchError
-from openshell_kernel.sandbox.report import Verification
+from openshell_kernel.sandbox.findings import Verification
 from openshell_kernel.server.fresh_kernel import fresh_kernel, outcome, printed
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from openshell_kernel.sandbox.report import LayerReport, LayerStatus
 
 if TYPE_CHECKING:
     from openshell_kernel.base.rules import Rule, Unenforced
-    from openshell_kernel.sandbox.report import Probe, Report
+    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.report import Report
     from openshell_kernel.sandbox.ruleset import Support
 
 P = TypeVar("P")

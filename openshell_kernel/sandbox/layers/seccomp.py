@@ -17,11 +17,14 @@ from openshell_kernel.sandbox.layers.contract import Layer, Need
 from openshell_kernel.sandbox.probes import equals, refused, status
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.report import LayerReport, Probe, Report
+    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.report import LayerReport, Report
 
 _INSTRUCTION = 8  # bytes
 _LONGEST = 4096  # instructions, linux/bpf_common.h
-_SYSTEM_CALL = {"x86_64": 317, "aarch64": 277}
+SYSTEM_CALL = {"x86_64": 317, "aarch64": 277}
+"""The number of seccomp(2), by machine."""
+
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _USER_KEYRING, _GET_KEYRING_ID = -4, 0  # linux/keyctl.h
 _IO_URING_SETUP = 425
@@ -98,7 +101,7 @@ class Seccomp(Layer[Parameters]):
 
 def _install(program: bytes) -> str:
     """Return why it failed, or nothing."""
-    number = _SYSTEM_CALL.get(os.uname().machine)
+    number = SYSTEM_CALL.get(os.uname().machine)
     if number is None:
         return f"the number of the system call is not known for {os.uname().machine}"
     structure = _Program(len(program) // _INSTRUCTION, program)

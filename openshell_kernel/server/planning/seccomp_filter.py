@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.base.rights import known_abi
 from openshell_kernel.errors import ConfinementError
+from openshell_kernel.sandbox.layers.seccomp import SYSTEM_CALL
 from openshell_kernel.server.planning.system_calls import UNKNOWN, Compare, groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from openshell_kernel.server.planning.system_calls import Argument, Group, Refusal
+from openshell_kernel.server.planning.system_calls import Argument, Group, Refusal
 
 MACHINES = ("x86_64", "aarch64")
 """The list was made for these: elsewhere, arguments can stand in another order."""
 
 _NO_SUCH_CALL = -1
-# seccomp(2); the launcher, which imports nothing of this zone, has its own.
-_SYSTEM_CALL = {"x86_64": 317, "aarch64": 277}
 _GET_ACTION_AVAIL = 2
 _RET_KILL_PROCESS = 0x80000000
 _CAUSES = {
@@ -82,7 +81,7 @@ def _blocked(machine: str) -> str:
     """Return why not even this process may ask Linux about filters, as libseccomp does before it compiles one."""
     libc = ctypes.CDLL(None, use_errno=True)
     action = ctypes.c_uint32(_RET_KILL_PROCESS)
-    if libc.syscall(ctypes.c_long(_SYSTEM_CALL[machine]), _GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0:
+    if libc.syscall(ctypes.c_long(SYSTEM_CALL[machine]), _GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0:
         return ""
     return _CAUSES.get(ctypes.get_errno(), "")
 

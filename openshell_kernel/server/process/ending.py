@@ -1,6 +1,6 @@
 """The end of a kernel and of all that it has started: what the keeper tells of it, and who still has a GPU open.
 
-See `openshell_kernel.sandbox.remains`. Used by the server and, in a process of its own, by the janitor.
+See `openshell_kernel.sandbox.layers.keeper`. Used by the server and, in a process of its own, by the janitor.
 
 Sources: pidfd_open(2), poll(2), proc_pid_fd(5), proc_pid_maps(5).
 """
