@@ -21,9 +21,9 @@ PACKAGE = Package(Path(openshell_kernel.__file__).parent)
 NAME = PACKAGE.name
 
 # What was achieved, and what live probes found of it.
-REPORTS = ("sandbox.report", "sandbox.findings")
+REPORTS = ("sandbox.report", "sandbox.findings", "sandbox.probes")
 # Of the zone that enforces, the server may know all but the programs that run there.
-SHARED = (*REPORTS, "sandbox.layers", "sandbox.ruleset", "sandbox.keeper", "sandbox.probes")
+SHARED = (*REPORTS, "sandbox.layers", "sandbox.ruleset", "sandbox.keeper")
 # What each zone may import of this package.
 ZONES = {
     "": ("door", "errors", "policy", "sandbox.report"),

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from openshell_kernel.sandbox.probes import Probe
 from openshell_kernel.sandbox.report import LayerStatus
-
-
-class Probe(NamedTuple):
-    """One attempt inside a sandbox: in words what was tried, what came of it, and whether that is as it must be."""
-
-    tried: str
-    outcome: str
-    holds: bool
 
 
 class Finding(NamedTuple):

@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import TYPE_CHECKING
-
-from openshell_kernel.sandbox.findings import Probe
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORKS = "works"
+
+
+class Probe(NamedTuple):
+    """One attempt inside a sandbox: in words what was tried, what came of it, and whether that is as it must be."""
+
+    tried: str
+    outcome: str
+    holds: bool
 
 
 def outcome_of(attempt: Callable[..., object], *arguments: object) -> str:

@@ -15,8 +15,9 @@ if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
 from openshell_kernel.base import wire
-from openshell_kernel.sandbox.findings import Finding, Probe, Verification
+from openshell_kernel.sandbox.findings import Finding, Verification
 from openshell_kernel.sandbox.layers.table import LAYERS
+from openshell_kernel.sandbox.probes import Probe
 from openshell_kernel.sandbox.report import LayerReport, LayerStatus, Report
 
 

@@ -17,7 +17,7 @@ from openshell_kernel.sandbox.layers.contract import Layer, Need
 from openshell_kernel.sandbox.probes import equals, refused
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 KEEPABLE = {"dac_override": 1, "dac_read_search": 2}

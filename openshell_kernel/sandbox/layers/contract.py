@@ -14,7 +14,7 @@ from openshell_kernel.sandbox.report import LayerReport, LayerStatus
 
 if TYPE_CHECKING:
     from openshell_kernel.base.rules import Rule, Unenforced
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import Report
     from openshell_kernel.sandbox.ruleset import Support
 

@@ -11,9 +11,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base.rules import Unenforced
-from openshell_kernel.sandbox.findings import Probe
 from openshell_kernel.sandbox.layers.contract import Layer, Need, NoParameters
-from openshell_kernel.sandbox.probes import equals, status_of_child
+from openshell_kernel.sandbox.probes import Probe, equals, status_of_child
 
 if TYPE_CHECKING:
     from openshell_kernel.sandbox.report import LayerReport, Report

@@ -15,7 +15,7 @@ from openshell_kernel.sandbox.layers.contract import Layer, Need
 from openshell_kernel.sandbox.probes import equals, refused
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 _HIGHEST = 4294967294

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import keeper, ruleset
-from openshell_kernel.sandbox.findings import Probe
 from openshell_kernel.sandbox.layers.contract import Layer, NoParameters
-from openshell_kernel.sandbox.probes import WORKS, refused
+from openshell_kernel.sandbox.probes import WORKS, Probe, refused
 from openshell_kernel.sandbox.report import LayerStatus
 
 if TYPE_CHECKING:

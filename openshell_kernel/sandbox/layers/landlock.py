@@ -19,9 +19,8 @@ from openshell_kernel.base.rules import AskedRule, Kind, Rule, Unenforced
 from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import ruleset
-from openshell_kernel.sandbox.findings import Probe
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import refused, works
+from openshell_kernel.sandbox.probes import Probe, refused, works
 from openshell_kernel.sandbox.report import LANDLOCK
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from openshell_kernel.sandbox.layers.contract import Layer, Need, NoParameters
 from openshell_kernel.sandbox.probes import equals, status
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 

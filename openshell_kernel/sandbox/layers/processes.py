@@ -14,7 +14,7 @@ from openshell_kernel.sandbox.layers.contract import Layer
 from openshell_kernel.sandbox.probes import WORKS, equals, outcome_of
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 _PROC = "/proc"

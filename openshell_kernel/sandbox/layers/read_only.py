@@ -24,9 +24,8 @@ from openshell_kernel.base.paths import is_within
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
-from openshell_kernel.sandbox.findings import Probe
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import refused
+from openshell_kernel.sandbox.probes import Probe, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ from openshell_kernel.sandbox.layers.contract import Layer, Need
 from openshell_kernel.sandbox.probes import equals, refused, status
 
 if TYPE_CHECKING:
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 _INSTRUCTION = 8  # bytes

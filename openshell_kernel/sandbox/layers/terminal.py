@@ -13,9 +13,8 @@ import termios
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base.rules import Unenforced
-from openshell_kernel.sandbox.findings import Probe
 from openshell_kernel.sandbox.layers.contract import Layer, Need, NoParameters
-from openshell_kernel.sandbox.probes import refused
+from openshell_kernel.sandbox.probes import Probe, refused
 
 if TYPE_CHECKING:
     from openshell_kernel.sandbox.report import LayerReport, Report

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from openshell_kernel.base.rules import Rule
-    from openshell_kernel.sandbox.findings import Probe
+    from openshell_kernel.sandbox.probes import Probe
     from openshell_kernel.sandbox.report import LayerReport, Report
 
 _PROC = "/proc"
