@@ -23,7 +23,7 @@ def page() -> str:
     """Return the page."""
     parts = [HEAD]
     for layer in LAYERS.values():
-        open_without = "\n".join(f"- {item.what}: {item.why}." for item in layer.residual)
+        open_without = "\n".join(f"- **{item.what}**: {item.why}." for item in layer.residual)
         head = f"## {layer.title} (`{layer.name}`)\n\n{layer.covers} {NEEDS[layer.need]}"
         parts.append(f"{head}\n\nWithout it:\n\n{open_without}\n")
     return "\n".join(parts)

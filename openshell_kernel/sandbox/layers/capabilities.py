@@ -25,12 +25,12 @@ KEEPABLE = {"dac_override": 1, "dac_read_search": 2}
 written and run with them, and not what else they open."""
 
 _OPENED = {
-    "dac_override": "Landlock bounds what it reads, writes and runs, and nothing else: in closed folders of every user "
-    "the notebook can look for names (stat), enter (chdir), connect to Unix sockets, and set times and extended "
-    "attributes",
-    "dac_read_search": "Landlock bounds what it reads and runs, and nothing else: in closed folders of every user the "
-    "notebook can look for names (stat), enter (chdir), read extended attributes, and connect to Unix sockets that are "
-    "open to everybody",
+    "dac_override": "Landlock bounds what is read, written and run with it, and nothing else. In closed folders of "
+    "every user the notebook can look for names (stat), enter (chdir), connect to Unix sockets, and set times and "
+    "extended attributes",
+    "dac_read_search": "Landlock bounds what is read and run with it, and nothing else. In closed folders of every "
+    "user the notebook can look for names (stat), enter (chdir), read extended attributes, and connect to Unix sockets "
+    "that are open to everybody",
 }
 _SETPCAP = 8
 _BOUND_READ, _BOUND_DROP = 23, 24  # PR_CAPBSET_*
@@ -58,7 +58,7 @@ class Capabilities(Layer[Parameters]):
     name = "capabilities"
     title = "Capabilities dropped"
     covers = "The kernel has no power beyond its user's, and no program that it starts gains any."
-    residual = (Unenforced(what="capabilities", why="the kernel has those of the server", wide_open=True),)
+    residual = (Unenforced(what="capabilities", why="The kernel has those of the server", wide_open=True),)
     need = Need.ALWAYS
     takes = Parameters
 

@@ -34,7 +34,7 @@ class CoreDumps(Layer[NoParameters]):
     residual = (
         Unenforced(
             what="core dumps",
-            why="when the kernel crashes, its memory goes to a file or to the machine's crash handler, which is not "
+            why="When the kernel crashes, its memory goes to a file, or to the machine's crash handler, which is not "
             "confined",
         ),
     )

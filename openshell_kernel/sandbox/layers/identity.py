@@ -43,7 +43,7 @@ class Identity(Layer[Parameters]):
     name = "identity"
     title = "Identity"
     covers = "The kernel runs as a user of its own."
-    residual = (Unenforced(what="the policy's process.run_as_user", why="the kernel runs as the server's user"),)
+    residual = (Unenforced(what="the policy's process.run_as_user", why="The kernel runs as the server's user"),)
     need = Need.ALWAYS
     takes = Parameters
     may_be_left_out = True

@@ -46,7 +46,7 @@ class Keeper(Layer[NoParameters]):
     residual = (
         Unenforced(
             what="processes that outlive the kernel",
-            why="a program that leaves the kernel's session goes on when the kernel ends, confined as it was",
+            why="A program that leaves the kernel's session goes on after the kernel has ended. It stays confined",
         ),
     )
 

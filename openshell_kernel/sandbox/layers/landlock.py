@@ -36,7 +36,7 @@ _BEFORE_ABI = (
         Unenforced(
             what="moving files between folders",
             why="Linux before 5.19 (Landlock ABI 1) refuses every rename and hard link from one folder into another, "
-            "also where both are writable: programs that do not copy instead fail, such as the caches of Triton and "
+            "even where both are writable. Programs that do not copy instead fail, such as the caches of Triton and "
             "PyTorch",
         ),
     ),
@@ -44,25 +44,25 @@ _BEFORE_ABI = (
         3,
         Unenforced(
             what="truncating files",
-            why="Linux before 6.2 (Landlock ABI 2) does not decide about it: seccomp, where it is active, refuses "
-            "truncate(2), also in the notebook's folder, where opening for writing and ftruncate work. Where it is "
-            "not, the notebook can empty every file that its user may write",
+            why="Linux before 6.2 (Landlock ABI 2) does not restrict it. Where seccomp is enforced, truncate(2) is "
+            "refused everywhere, also in the notebook's folder; opening for writing and ftruncate work there. Without "
+            "seccomp the notebook can empty every file that its user may write",
         ),
     ),
     (
         5,
         Unenforced(
             what="commands to devices (ioctl)",
-            why="Linux before 6.10 (Landlock ABI 4) does not decide about them: a device that may be opened may be "
-            "controlled. Which may be opened, the rules still decide",
+            why="Linux before 6.10 (Landlock ABI 4) does not restrict them. The rules still decide which device may be "
+            "opened; a device that may be opened may also be controlled",
         ),
     ),
     (
         6,
         Unenforced(
             what="signals and abstract Unix sockets",
-            why="Linux before 6.12 (Landlock ABI 5) does not decide about them: the notebook can end other programs of "
-            "its user, Jupyter's server among them, and connect to their abstract sockets",
+            why="Linux before 6.12 (Landlock ABI 5) does not restrict them. The notebook can end other programs of its "
+            "user, Jupyter's server among them, and connect to their abstract sockets",
         ),
     ),
 )
@@ -89,7 +89,8 @@ class Landlock(Layer[Parameters]):
     residual = (
         Unenforced(
             what="files",
-            why="Landlock is missing: the notebook reads and writes whatever its user may, and signals its programs",
+            why="Without Landlock the notebook can read and write all that its user may, and signal all programs of "
+            "that user",
             wide_open=True,
         ),
     )

@@ -25,7 +25,7 @@ class NoNewPrivs(Layer[NoParameters]):
     covers = "Set-user-id programs give the kernel no privileges."
     residual = (
         Unenforced(
-            what="set-user-id programs", why="those that the policy lets run give the notebook their owner's rights"
+            what="set-user-id programs", why="A program that the policy lets run gives the notebook its owner's rights"
         ),
     )
     need = Need.ALWAYS

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 _PROC = "/proc"
 # systemd mounts it on demand; the others that container runtimes mount beneath /proc must stay.
 _REPLACEABLE = "/proc/sys/fs/binfmt_misc"
-_SHOWN = (
-    "the command lines of all are shown in /proc, and a policy that grants it read-write lets their oom_score_adj be "
-    "raised"
-)
+_SHOWN = "the command lines of all are shown in /proc"
 
 
 class Parameters(NamedTuple):
@@ -38,7 +35,13 @@ class Processes(Layer[Parameters]):
     name = "processes"
     title = "Other processes"
     covers = "In /proc the kernel sees only its own processes."
-    residual = (Unenforced(what="other programs' processes", why=_SHOWN),)
+    residual = (
+        Unenforced(
+            what="other programs' processes",
+            why="In /proc the notebook sees the command lines of all. If the policy grants /proc read-write, it can "
+            "also raise their oom_score_adj",
+        ),
+    )
     takes = Parameters
 
     def enforce(self) -> LayerReport:

@@ -69,7 +69,7 @@ class ReadOnly(Layer[Parameters]):
     residual = (
         Unenforced(
             what="the Python environments that run kernels",
-            why="they lie in a folder that the notebook may write: it could change the code of the next kernel",
+            why="They lie in a folder that the notebook may write. It could change the code of the next kernel",
             wide_open=True,
         ),
     )

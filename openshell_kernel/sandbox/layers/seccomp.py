@@ -67,7 +67,7 @@ class Seccomp(Layer[Parameters]):
     residual = (
         Unenforced(
             what="dangerous system calls",
-            why="nothing refuses them: tracing other processes, keyrings, user namespaces, and rarely tested parts of "
+            why="Nothing refuses them. Tracing other processes, keyrings, user namespaces and rarely tested parts of "
             "Linux are open to the notebook",
         ),
     )

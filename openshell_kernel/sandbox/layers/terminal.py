@@ -31,7 +31,7 @@ class Terminal(Layer[NoParameters]):
     residual = (
         Unenforced(
             what="the terminal that Jupyter was started from",
-            why="the kernel shares it: it reads what is typed there, and can type commands itself",
+            why="The notebook can read what is typed there, and type commands itself",
             wide_open=True,
         ),
     )

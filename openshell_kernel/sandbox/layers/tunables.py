@@ -52,7 +52,7 @@ class Tunables(Layer[Parameters]):
     residual = (
         Unenforced(
             what="the controls of the machine in /proc",
-            why="the kernel runs as root and may write them: a notebook that writes /proc/sys/kernel/core_pattern is "
+            why="The kernel runs as root and may write them. A notebook that writes /proc/sys/kernel/core_pattern is "
             "root on the machine",
             wide_open=True,
         ),
@@ -67,7 +67,7 @@ class Tunables(Layer[Parameters]):
         points = _points()
         writable = tuple(path for point in points for path in _writable(point))
         if not self.context.stays_root:
-            return self.enforced("only root may write them, and the kernel does not run as root", subjects=writable)
+            return self.enforced("only root may write them, and the kernel does not run as root")
         if not writable:
             return self.enforced("read-only, like all of /proc but the folders of processes")
         named = ", ".join(writable)
@@ -107,7 +107,7 @@ _GRANTED = "the policy grants it"
 _ONLY_RULES = (
     Unenforced(
         what="the controls of the machine in /proc",
-        why="no mount makes them read-only: only the policy's rules keep a notebook that runs as root from them",
+        why="No mount makes them read-only. Only the policy's rules keep a notebook that runs as root from them",
     ),
 )
 
