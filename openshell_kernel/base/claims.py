@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.locks import is_locked
 from openshell_kernel.base.text import printable
 
@@ -100,7 +101,7 @@ def read(path: str) -> Holder | None:
         os.close(fd)
     try:
         return _holder(json.loads(text), _user(status.st_uid))
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a record: {error!r}") from None
 
 
@@ -114,13 +115,9 @@ def _told(path: str) -> Iterator[Holder]:
 
 def _holder(data: dict[str, Any], user: str) -> Holder:
     """Build a holder. Another user may have written the record: what is shown of it must be what it says that it is."""
-    # A newer version may tell more.
+    # A newer version may tell more, and without a hub there is less.
     told = {key: value for key, value in data.items() if key in _KEYS}
-    uuids = told.pop("uuids")
-    holder = Holder(**{**told, "uuids": tuple(uuids) if isinstance(uuids, list) else uuids, "user": user})
-    texts = (*holder.uuids, holder.since, holder.hub_user, holder.hub_server)
-    if not isinstance(uuids, list) or type(holder.pid) is not int or not all(isinstance(text, str) for text in texts):
-        raise ValueError("a value has the wrong type")
+    holder = wire.decode(Holder, {"hub_user": "", "hub_server": "", **told, "user": user})
     dt.datetime.fromisoformat(holder.since)
     if not 0 < holder.pid <= _LARGEST_PID:
         raise ValueError(f"there is no process {holder.pid}")

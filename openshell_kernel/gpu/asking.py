@@ -16,9 +16,10 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
+from openshell_kernel.base import wire
+from openshell_kernel.base.hardware import Hardware, Status
 from openshell_kernel.gpu.discover import mig, native
 from openshell_kernel.gpu.tree import Tree
 
@@ -217,7 +218,7 @@ def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Hardw
             "see whether nvidia-smi works, and update or reinstall the driver",
         )
     try:
-        return _decoded(json.loads(output))
+        return wire.decode(Hardware, json.loads(output))
     except ValueError:
         lines = errors.decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {code}")
@@ -226,17 +227,6 @@ def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Hardw
             detail=f"the process that asks NVML gave no answer ({said[:200]}): check the installation of "
             "openshell_kernel and the driver",
         )
-
-
-def _decoded(data: Any) -> Hardware:  # noqa: ANN401 - JSON values have no narrower type
-    try:
-        gpus = tuple(
-            Gpu(**{**gpu, "mig_devices": tuple(MigDevice(**device) for device in gpu["mig_devices"])})
-            for gpu in data["gpus"]
-        )
-        return Hardware(**{**data, "status": Status(data["status"]), "gpus": gpus})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no answer of NVML's: {error!r}") from None
 
 
 def _timed_out(seconds: float) -> Hardware:

@@ -16,6 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from openshell_kernel.base import wire
 from openshell_kernel.base.hardware import Gpu, Hardware, MigDevice, Status
 from openshell_kernel.gpu.restraint import restrain
 
@@ -225,7 +226,7 @@ def main(seconds: str) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     with open(answer, "w", encoding="ascii") as file:
-        json.dump(dataclasses.asdict(ask()), file)
+        json.dump(wire.encode(ask()), file)
     # Not through the driver library's destructors: all has been said.
     os._exit(0)
 
