@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from openshell_kernel.kernel.snapshot import Snapshot
     from openshell_kernel.server.process.records import Record
 
 _DESCRIPTION = """\
@@ -43,11 +44,10 @@ def run(words: Sequence[str]) -> int:
     if arguments.json:
         say_lines(json.dumps(_to_json(record), indent=2))
         return 0
-    from openshell_kernel.kernel import snapshot  # noqa: PLC0415 - as above
     from openshell_kernel.kernel.views import as_text  # noqa: PLC0415 - as above
 
-    say(f"kernel {record.kernel}, process {record.pid}: by the record of its server")
-    say_lines(as_text.render(snapshot.parse(json.dumps(record.snapshot).encode())))
+    say(f"kernel {record.kernel}, process {record.pid}, by the record of its server:")
+    say_lines(as_text.render(_snapshot(record)))
     return 0
 
 
@@ -70,8 +70,13 @@ def _list(found: Sequence[Record], *, as_json: bool) -> int:
 
 
 def _to_json(record: Record) -> dict[str, object]:
-    told = {name: value for name, value in record.snapshot.items() if name != "guarded"}
-    return {"id": record.kernel, "pid": record.pid, **told}
+    return {"id": record.kernel, "pid": record.pid, **_snapshot(record).to_json()}
+
+
+def _snapshot(record: Record) -> Snapshot:
+    from openshell_kernel.kernel import snapshot  # noqa: PLC0415 - as above
+
+    return snapshot.parse(json.dumps(record.snapshot).encode())
 
 
 COMMAND = Command(name="show", help="show what a running kernel was given", run=run)
