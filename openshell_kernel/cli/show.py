@@ -32,6 +32,8 @@ examples:
   jupyter openshell show 3f2a
   jupyter openshell show --json 3f2a"""
 
+_WORTH = "This is the record of the server that started the kernel. The notebook cannot change it."
+
 
 def run(words: Sequence[str]) -> int:
     """Show a kernel, or list them; an error tells that there is none."""
@@ -44,16 +46,14 @@ def run(words: Sequence[str]) -> int:
     if arguments.json:
         say_lines(json.dumps(_to_json(record), indent=2))
         return 0
-    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415 - as above
-
-    say(f"kernel {record.kernel}, process {record.pid}, by the record of its server:")
-    say_lines(as_text.render(_snapshot(record)))
+    say_lines(_to_text(record, verbose=arguments.verbose).rstrip("\n"))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     own = parser("show", _DESCRIPTION, epilog=_EPILOG)
     own.add_argument("kernel", nargs="?", metavar="KERNEL-ID", help="the kernel's id; its beginning is enough")
+    own.add_argument("--verbose", action="store_true", help="show what each protection covers")
     own.add_argument("--json", action="store_true", help="print it for programs, as `%%policy show --json` does")
     return own
 
@@ -67,6 +67,16 @@ def _list(found: Sequence[Record], *, as_json: bool) -> int:
     for record in found:
         say(f"{record.kernel}  {record.snapshot['kernel']['started']}  {record.snapshot['kernel']['workdir']}")
     return 0
+
+
+def _to_text(record: Record, *, verbose: bool) -> str:
+    from openshell_kernel.kernel.views import as_text  # noqa: PLC0415 - as above
+    from openshell_kernel.policy.explain import exposures  # noqa: PLC0415 - as above
+
+    snapshot = _snapshot(record)
+    exposed = exposures(snapshot.effective, snapshot.guarded)
+    shown = as_text.render(snapshot, exposed, verbose=verbose, disclaimer=_WORTH)
+    return f"Kernel {record.kernel}, process {record.pid}\n{shown}"
 
 
 def _to_json(record: Record) -> dict[str, object]:

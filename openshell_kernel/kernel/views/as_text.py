@@ -23,9 +23,12 @@ _WIDTH = 100
 _PATH_COLUMN = 36
 
 
-def render(snapshot: Snapshot, exposed: tuple[Exposure, ...] = (), *, verbose: bool = False) -> str:
-    """Return what `%policy show` says in a terminal."""
-    return "\n".join(_lines(build(snapshot, exposed), verbose=verbose)) + "\n"
+def render(
+    snapshot: Snapshot, exposed: tuple[Exposure, ...] = (), *, verbose: bool = False, disclaimer: str = DISCLAIMER
+) -> str:
+    """Return what `%policy show` says in a terminal. `disclaimer` says what that is worth."""
+    lines = _lines(build(snapshot, exposed), verbose=verbose)
+    return "\n".join((*lines, "", *_wrapped(disclaimer))) + "\n"
 
 
 def render_why(snapshot: Snapshot, verdicts: tuple[Verdict, ...], notes: tuple[str, ...] = ()) -> str:
@@ -125,8 +128,6 @@ def _lines(view: View, *, verbose: bool) -> Iterable[str]:
     yield from _heading("Details")
     for name, value in view.facts:
         yield f"  {name:<7} {printable(value)}"
-    yield ""
-    yield from _wrapped(DISCLAIMER)
 
 
 def _layers(layers: tuple[Layer, ...], *, verbose: bool) -> Iterable[str]:
