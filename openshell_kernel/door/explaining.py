@@ -70,8 +70,7 @@ def explain(
     False
     >>> print(answer.remedy)
     filesystem_policy:
-      read_write:
-        - /srv
+      read_write: [/srv]
 
     Args:
         policy: what `effective_policy` returned, which is the way to ask many questions; or what it takes.

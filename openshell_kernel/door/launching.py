@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from openshell_kernel.base import wire
-from openshell_kernel.errors import ConfinementError, LaunchError
-from openshell_kernel.sandbox.report import Report
 from openshell_kernel.server.planning.command import LAUNCHER
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.process import janitor
@@ -24,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openshell_kernel.policy.effective import EffectivePolicy
+    from openshell_kernel.sandbox.report import Report
     from openshell_kernel.server.dirs.private_dir import PrivateDir
     from openshell_kernel.server.planning.pipeline import Planned
     from openshell_kernel.server.planning.request import KernelRequest
     from openshell_kernel.server.process.ending import Ending
 
-_REPORT_SECONDS = 60.0
 _CLEANUP_SECONDS = 5.0
 
 
@@ -114,24 +109,10 @@ def _launcher(planned: Planned, pipes: LauncherPipes, streams: Streams) -> subpr
 async def _carry_out(planned: Planned, pipes: LauncherPipes, process: subprocess.Popen[bytes]) -> Report:
     try:
         # A kernel shows its record; a program would be handed a descriptor that it knows nothing of.
-        exchanging = pipes.exchange(planned.plan._replace(record={}).to_bytes())
-        return _report(await asyncio.wait_for(asyncio.shield(exchanging), _REPORT_SECONDS))
-    except (asyncio.TimeoutError, IndexError, ValueError):
-        _end(process)
-        raise LaunchError(
-            f"{planned.plan.argv[0]}: the launcher did not report that it confined it; its last words are on stderr. "
-            "A path of the policy may lie on a file system that hangs"
-        ) from None
+        return await pipes.carry_out(planned.plan._replace(record={}), str)
     except BaseException:
         _end(process)
         raise
-
-
-def _report(text: bytes) -> Report:
-    last = json.loads(text.splitlines()[-1])
-    if last["status"] != "confined":
-        raise ConfinementError(last["error"])
-    return wire.decode(Report, last["report"])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

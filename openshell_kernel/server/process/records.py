@@ -23,14 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from openshell_kernel.base import wire
 from openshell_kernel.errors import SnapshotError
-from openshell_kernel.sandbox.report import FORMAT as SNAPSHOT_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from openshell_kernel.sandbox.report import Report
 
 FORMAT = 1
 _FOLDER = "openshell"
@@ -56,14 +52,8 @@ class Record:
 
 
 @contextlib.contextmanager
-def recorded(
-    kernel: str, pid: int, decided: dict[str, Any], report: Report, *, tell: Callable[[str], None]
-) -> Iterator[None]:
-    """Keep the record of a kernel as long as it runs. Where it cannot be kept, that is told, and nothing else fails.
-
-    `decided` is the record of the launch plan, and `report` the launcher's.
-    """
-    snapshot = {"format": SNAPSHOT_FORMAT, "report": wire.encode(report), **decided}
+def recorded(kernel: str, pid: int, snapshot: dict[str, Any], *, tell: Callable[[str], None]) -> Iterator[None]:
+    """Keep the record of a kernel as long as it runs. Where it cannot be kept, that is told, and nothing else fails."""
     try:
         write(kernel, pid=pid, snapshot=snapshot)
     except OSError as error:

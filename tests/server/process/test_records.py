@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from openshell_kernel.errors import SnapshotError
-from openshell_kernel.sandbox.report import Report
 from openshell_kernel.server.process import records
 
-DECIDED = {"kernel": {"workdir": "/srv"}}
-REPORT = Report(abi=7, release="6.18", layers=(), rules=())
-SNAPSHOT = {"format": 2, "report": {"abi": 7, "release": "6.18", "layers": [], "rules": []}, **DECIDED}
+SNAPSHOT = {"kernel": {"workdir": "/srv"}}
 ID = "3f2a9c1e-0000-0000-0000-000000000000"
 
 
@@ -30,7 +27,7 @@ def told():
 
 
 def test_a_kernel_is_recorded_as_long_as_it_runs(folder, told):
-    with records.recorded(ID, os.getpid(), DECIDED, REPORT, tell=told.append):
+    with records.recorded(ID, os.getpid(), SNAPSHOT, tell=told.append):
         (record,) = records.running()
         assert (record.kernel, record.pid, record.snapshot) == (ID, os.getpid(), SNAPSHOT)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -89,7 +86,7 @@ def test_an_id_is_never_a_path(kernel, told, folder):
     beside = folder.parent / "escape.json"
     beside.parent.mkdir()
     beside.write_text("")
-    with records.recorded(kernel, os.getpid(), DECIDED, REPORT, tell=told.append):
+    with records.recorded(kernel, os.getpid(), SNAPSHOT, tell=told.append):
         pass
     assert len(told) == 1
     assert beside.exists()
@@ -98,6 +95,6 @@ def test_an_id_is_never_a_path(kernel, told, folder):
 def test_where_it_cannot_be_kept_a_kernel_runs_all_the_same(folder, told):
     Path(folder).parent.mkdir(parents=True)
     folder.write_text("")
-    with records.recorded(ID, os.getpid(), DECIDED, REPORT, tell=told.append):
+    with records.recorded(ID, os.getpid(), SNAPSHOT, tell=told.append):
         assert records.running() == ()
     assert "not recorded" in told[0]
