@@ -84,7 +84,7 @@ def test_no_file_in_the_folder_is_imported_by_a_new_kernel_or_its_answers(folder
         for question in QUESTIONS:
             assert kernel.run(f"%policy {question}").error == "", question
         assert ran() == []
-        assert json.loads(kernel.run("%policy show --json").text)["report"]["layers"]
+        assert kernel.record()["report"]["layers"]
 
 
 def test_nor_is_a_package_or_one_without_a_file_of_its_own(folder, ran):
@@ -253,8 +253,8 @@ def test_gpu_check_runs_in_an_empty_folder_with_the_policy_of_this_one(folder, r
     done = gpu_check(folder)
     assert done.returncode == 3, done.stderr
     told = json.loads(done.stdout)
-    assert told["policy"] == f"{path} (user policy)"
-    assert (told["gpus"], told["given"]) == ("none: the policy says request: none", False)
+    assert str(path) in told["policy"]
+    assert ("request: none" in told["gpus"], told["given"]) == (True, False)
     assert told["sandbox"].startswith("enforced, Landlock ABI")
     assert ran() == []
 
@@ -267,7 +267,7 @@ def test_gpu_check_takes_the_folders_own_policy_once_that_is_trusted(folder):
         [program, "openshell", "trust", "openshell-policy.yaml"], cwd=folder, check=True, capture_output=True
     )
     done = gpu_check(folder)
-    assert json.loads(done.stdout)["policy"] == f"{folder}/openshell-policy.yaml (trusted policy near the notebook)"
+    assert f"{folder}/openshell-policy.yaml" in json.loads(done.stdout)["policy"]
 
 
 LIAR = """\

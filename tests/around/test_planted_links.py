@@ -1,9 +1,8 @@
 """Two notebooks, one policy, any folder: a link that one kernel makes carries no right of the other's policy anywhere."""
 
-import json
-
 import pytest
 from support import kernels
+from support.errors import refused
 
 from openshell_kernel.errors import ConfinementError
 
@@ -40,17 +39,16 @@ def test_the_second_kernel_is_not_given_what_the_first_ones_link_leads_to(user, 
     with kernels.started(cwd=user / "work" / "other") as kernel:
         assert kernel.run(attempt).error.startswith("PermissionError")
         assert kernel.run(WRITE.format(path=f"{project}/out/authorized_keys")).error.startswith("PermissionError")
-        skipped = json.loads(kernel.run("%policy show --json").text)["effective"]["rules"]
-        assert str(user / ".ssh") not in [rule["resolved"] for rule in skipped]
-        shown = " ".join(kernel.run("%policy show").text.split())
-    assert f"{project}/out is a symbolic link that a sandbox may have made, and it leads to {user}/.ssh" in shown
+        effective = kernel.record()["effective"]
+    assert str(user / ".ssh") not in [rule["resolved"] for rule in effective["rules"]]
+    assert [item for item in effective["skipped"] if item["path"] == f"{project}/out" and f"{user}/.ssh" in item["why"]]
     assert (user / ".ssh" / "authorized_keys").read_text() == "mine\n"
 
 
 def test_where_the_policy_requires_all_of_its_paths_the_start_is_refused_with_the_remedy(user, project, write_policy):
     planting(project, write_policy, "hard_requirement", user / ".ssh")
     with (
-        pytest.raises(ConfinementError, match=r"proj/out is a symbolic link .* name that instead if it is meant"),
+        refused(ConfinementError, project / "out", user / ".ssh"),
         kernels.started(cwd=user / "work" / "other"),
     ):
         pass
@@ -81,4 +79,4 @@ def test_a_folder_that_a_variable_names_is_not_followed_through_such_a_link_eith
     monkeypatch.setenv(variable, str(tmp_path / "proj" / "out"))
     with kernels.started(cwd=user / "work" / "other") as kernel:
         assert kernel.run(f"open({str(tmp_path / 'secret' / 'file')!r})").error.startswith("PermissionError")
-        assert f"Not granted {tmp_path}/proj/out" in " ".join(kernel.run("%policy show").text.split())
+        assert f"{tmp_path}/proj/out" in kernel.run("%policy show").text

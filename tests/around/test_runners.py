@@ -144,8 +144,7 @@ def test_a_kernel_of_the_users_that_takes_our_name_is_not_started(home: Path, ru
     kernel.parent.mkdir(parents=True)
     kernel.write_text(json.dumps({**spec, "language": "python"}))
     done = run(home, "jupyter", "openshell", *RUNNERS[runner], JUPYTER_PREFER_ENV_PATH="0")
-    assert (done.returncode, f"{kernel.parent} would be started" in done.stderr) == (1, True)
-    assert "remove it" in done.stderr
+    assert (done.returncode, str(kernel.parent) in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("runner", ["execute", "nbconvert"])

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -235,6 +234,6 @@ def test_none_of_its_processes_stays_with_the_server_as_a_dead_one(user):
 
 def test_policy_show_tells_of_it(user):
     with kernels.started(cwd=user / "notebooks") as kernel:
-        shown = json.loads(kernel.run("%policy show --json").text)
+        shown = kernel.record()
     (layer,) = [layer for layer in shown["report"]["layers"] if layer["name"] == "keeper"]
     assert layer["status"] == "enforced"

@@ -62,7 +62,7 @@ def main():
     logging.basicConfig(level=logging.INFO)
     with kernels.started(cwd=sys.argv[1], configuration=json.loads(sys.argv[2])) as kernel:
         outcome = json.loads(kernel.run(ATTEMPTS).text)
-        outcome["snapshot"] = json.loads(kernel.run("%policy show --json").text)
+        outcome["snapshot"] = kernel.record()
         outcome["text"] = kernel.run("%policy show").text
     json.dump(outcome, sys.stdout)
 

@@ -31,7 +31,7 @@ def main():
     notebooks, os.environ["OPENSHELL_SANDBOX_POLICY"] = sys.argv[1:]
     as_user("alice", "training", count=3, request="required")
     with kernels.started(cwd=notebooks) as first:
-        effective = json.loads(first.run("%policy show --json").text)["effective"]
+        effective = first.record()["effective"]
         as_user("bob", "", count=2, request="required")
         refused = refusal(notebooks)
         as_user("bob", "", request="none")
@@ -40,7 +40,7 @@ def main():
                 "devices": effective["selection"]["devices"],
                 "notices": effective["notices"],
                 "refused": refused,
-                "without": json.loads(second.run("%policy show --json").text)["effective"]["selection"]["devices"],
+                "without": second.record()["effective"]["selection"]["devices"],
                 "shown": first.run("%policy gpus").text,
                 "table": subprocess.run(
                     [sys.executable, "-m", "openshell_kernel.cli", "gpus"], capture_output=True, text=True, check=True

@@ -79,8 +79,7 @@ def main():
         waiting = threading.Thread(target=grab, args=(told,))
         waiting.start()
         for now in (True, False):
-            second.manager.restart_kernel(now=now)
-            second.client.wait_for_ready(timeout=kernels.SECONDS)
+            second.restart(now=now)
         told["restarted"] = look(second)
         told["done"] = True
         waiting.join()

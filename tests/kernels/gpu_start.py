@@ -18,14 +18,14 @@ def start(notebooks, nodes, policy):
     try:
         with kernels.started(cwd=notebooks, configuration=json.loads(os.environ.get("TRAITS", "{}"))) as kernel:
             kernel.run(USE)
-            effective = json.loads(kernel.run("%policy show --json").text)["effective"]
+            effective = kernel.record()["effective"]
             return {
                 "nodes": kernel.value(f"{{name: use('/dev/' + name) for name in {nodes!r}}}"),
                 "proc": kernel.value("os.access('/proc/self/comm', os.W_OK) and use('/proc/self/comm')"),
                 "env": kernel.value("os.environ.get('CUDA_VISIBLE_DEVICES')"),
                 "mps": kernel.value("os.environ.get('CUDA_MPS_PIPE_DIRECTORY')"),
                 "effective": effective,
-                "show": " ".join(kernel.run("%policy show").text.split()),
+                "show": kernel.shown(),
             }
     except Exception as error:  # noqa: BLE001 - what a client shows
         return {"error": str(error)}

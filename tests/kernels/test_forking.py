@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from support import kernels
+from support.errors import refused
+
+from openshell_kernel.errors import LaunchError
 
 PROGRAM = Path(__file__).with_name("forking.py")
 
@@ -37,7 +39,7 @@ def test_a_restart_that_not_even_the_refusal_kernel_survives_leaves_nothing(user
         assert folder.exists()
         with monkeypatch.context() as broken:
             broken.setattr(sys, "executable", "/bin/false")
-            with pytest.raises(Exception, match="does not run"):
+            with refused(LaunchError, "/bin/false"):
                 kernel.manager.restart_kernel(now=True)
         assert not folder.exists()
         kernel.manager.restart_kernel()

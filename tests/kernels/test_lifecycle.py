@@ -82,8 +82,7 @@ def test_a_kernel_that_left_folders_deeper_than_any_path_is_restarted_and_leaves
         nothing_left.append(kernel.pid)
         code = "import os\nos.chdir(os.environ['TMPDIR'])\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
         assert kernel.run(code).error == ""
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         nothing_left.append(kernel.pid)
 
 
@@ -107,8 +106,7 @@ def test_a_restart_reads_the_policy_anew(user, write_policy, nothing_left):
         first = kernel.pid
         assert kernel.run(secret).error.startswith("PermissionError")
         write_policy(f"version: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [{user}/.ssh]\n")
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         assert kernel.value(secret) == "SECRET"
         nothing_left.extend([first, kernel.pid])
 
@@ -229,8 +227,7 @@ def test_a_notebook_that_closes_its_own_folders_can_be_restarted(user):
     with kernels.started(cwd=user / "notebooks") as kernel:
         kernel.run("import os\nfor name in ('TMPDIR', 'XDG_RUNTIME_DIR'): os.chmod(os.environ[name], 0)")
         kernel.run("os.chmod(os.path.dirname(os.environ['TMPDIR']), 0)")
-        kernel.manager.restart_kernel(now=True)
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart(now=True)
         assert kernel.value("__import__('tempfile').TemporaryFile().write(b'x')") == 1
 
 

@@ -34,8 +34,7 @@ landlock: {compatibility: hard_requirement}
 def refuse_restart(kernel, write_policy, policy=BROKEN):
     """Restart a kernel under a policy with which it cannot start."""
     write_policy(policy)
-    kernel.manager.restart_kernel()
-    kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+    kernel.restart()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +53,7 @@ def test_every_cell_is_answered_with_the_reason_until_a_restart_succeeds(user, w
             assert reason in output.error
             assert "run" not in output.text
         write_policy("version: 1\n")
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         assert kernel.value("1 + 1") == 2
 
 
@@ -80,8 +78,7 @@ def test_a_policy_with_a_second_name_in_a_folder_that_the_sandbox_writes_is_refu
     subprocess.run(["sh", "-c", remedy], check=True)
     with kernels.started(cwd=user / "notebooks") as kernel:
         assert kernel.value("open('mine.yaml', 'w').write('version: 2')") == 10
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         assert kernel.value("1 + 1") == 2
 
 
@@ -91,8 +88,7 @@ def test_a_workdir_that_is_gone_is_told_too(user):
     folder.mkdir()
     with kernels.started(cwd=folder) as kernel:
         folder.rmdir()
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         assert str(folder) in kernel.run("1").error
 
 

@@ -174,7 +174,7 @@ def test_thirty_kernels_killed_in_the_middle_of_their_start_leave_a_server_that_
     # Those that were killed when they listened already have started, and are restarted.
     refused = [answer for answer in answers if answer not in machine.ids()]
     assert refused
-    assert all("died before it" in answer and "SIGKILL" in answer for answer in refused), refused
+    assert all("SIGKILL" in answer for answer in refused), refused
     assert len(machine.ids()) == MANY - len(refused)
     assert machine.run(machine.start("another")) == "ok"
 

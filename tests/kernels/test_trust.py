@@ -69,8 +69,7 @@ def test_a_notebook_that_rewrites_its_policy_is_refused_the_next_start(user, gra
     with kernels.started(cwd=policy.parent) as kernel:
         assert kernel.run(secret).error.startswith("PermissionError")
         assert kernel.value(f"open({str(policy)!r}, 'w').write({text!r})") == len(text)
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         output = kernel.run(secret)
         assert trusting(policy) in output.error
         assert "SECRET" not in output.text
@@ -87,8 +86,7 @@ def test_a_notebook_that_removes_its_policy_is_refused_the_next_start(user, gran
     with kernels.started(cwd=policy.parent) as kernel:
         assert kernel.run(secret).error.startswith("PermissionError")
         assert kernel.run(f"import os; {way.format(str(policy))}").error == ""
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         output = kernel.run(secret)
         assert f"jupyter openshell untrust {policy}" in output.error
         assert "SECRET" not in output.text
@@ -112,8 +110,7 @@ def swapped(user):
         with kernels.started(cwd=low) as first, kernels.started(cwd=low / "sub") as second:
             swap = "import os; os.rename('sub', 'gone'); os.symlink('../valued', 'sub')"
             assert first.run(swap).error == ""
-            second.manager.restart_kernel()
-            second.client.wait_for_ready(timeout=kernels.SECONDS)
+            second.restart()
             yield second
 
     return swapped
@@ -144,7 +141,7 @@ def test_a_link_in_the_place_of_a_folder_brings_no_other_folders_home(user, swap
         planted = f"{valued}/.bashrc"
         assert kernel.run(f"open({planted!r}, 'w')").error.startswith("PermissionError")
         assert kernel.value("__import__('os').path.expanduser('~')") != valued
-        shown = kernel.json("%policy show --json")["effective"]
+        shown = kernel.record()["effective"]
         assert [notice for notice in shown["notices"] if str(user / "notebooks" / "low" / "sub") in notice]
 
 
@@ -201,8 +198,7 @@ def test_a_notebook_cannot_make_the_users_policy_where_there_is_none(user, grant
     (user / "notebooks" / "config" / "openshell").mkdir(parents=True)
     with kernels.started(cwd=user / "notebooks") as kernel:
         kernel.run(f"open('config/openshell/policy.yaml', 'w').write({text!r})")
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+        kernel.restart()
         assert kernel.run(secret).error.startswith("PermissionError")
 
 
@@ -290,8 +286,7 @@ def test_a_folder_that_is_moved_away_for_a_moment_does_not_hide_its_policy(user,
         thread.start()
         try:
             for _ in range(5):
-                kernel.manager.restart_kernel(now=True)
-                kernel.client.wait_for_ready(timeout=kernels.SECONDS)
+                kernel.restart(now=True)
                 assert "SECRET" not in kernel.run(f"print({secret})").text
         finally:
             flipping.set()
@@ -304,7 +299,7 @@ def test_a_policy_of_a_newer_openshell_starts_and_what_is_not_known_is_shown(use
         "network_policies: {api: {endpoints: [{host: example.org, port: 443, hedging: true}]}}\ninference: {}\n"
     )
     with kernels.started(cwd=user / "notebooks") as kernel:
-        shown = " ".join(kernel.run("%policy show").text.split())
-        unenforced = kernel.json("%policy show --json")["effective"]["unenforced"]
+        shown = kernel.shown()
+        unenforced = kernel.record()["effective"]["unenforced"]
     check_message(shown, f"{path}:3:69: network_policies.api.endpoints[0].hedging: ", f"{path}:4:1: inference: ")
     assert [item for item in unenforced if "inference" in item["what"]]

@@ -45,7 +45,7 @@ def start(user):
     [
         pytest.param("ENOSYS", "CONFIG_SECURITY_LANDLOCK", id="not built in"),
         pytest.param("EOPNOTSUPP", "lsm=landlock", id="disabled at boot"),
-        pytest.param("EPERM", "seccomp profile", id="blocked by a container"),
+        pytest.param("EPERM", "seccomp", id="blocked by a container"),
     ],
 )
 def test_the_start_is_refused_with_the_cause_and_the_remedy(start, code, words):

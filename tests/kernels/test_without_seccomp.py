@@ -49,7 +49,7 @@ def start(user):
 @CASES
 def test_the_start_is_refused_with_the_cause_and_the_remedy(start, without, words):
     error = start(without)["error"]
-    assert error.startswith("ConfinementError: no seccomp filter can be ")
+    assert error.startswith("ConfinementError: ")
     assert words in error
     assert "required = {'seccomp': False}" in error
 

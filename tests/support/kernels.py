@@ -55,6 +55,19 @@ class Kernel:
         text = self.run(code, seconds).text
         return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
 
+    def restart(self, **arguments):
+        """Restart it, and wait for it, or for the one that tells why it could not be restarted."""
+        self.manager.restart_kernel(**arguments)
+        self.client.wait_for_ready(timeout=SECONDS)
+
+    def shown(self):
+        """Return what `%policy show` prints, wherever it breaks lines."""
+        return " ".join(self.run("%policy show").text.split())
+
+    def record(self):
+        """Return the record of the sandbox, after merging."""
+        return self.json("%policy show --json")
+
     def value(self, expression):
         """Evaluate an expression in the kernel; it must succeed."""
         output = self.run(f"print(repr({expression}))")
