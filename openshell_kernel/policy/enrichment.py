@@ -124,7 +124,7 @@ def _past_the_selection(rules: Iterable[Rule], hardware: Hardware, selection: Gp
         opened = [node for node in left_out if is_within(node, rule.path)]
         if rule.origin is Origin.POLICY and opened:
             yield (
-                f"the policy's {rule.access.value} {rule.path} opens {', '.join(opened)}, of GPUs that were not "
+                f"the policy's {rule.access.value} {rule.path} opens {', '.join(opened)} of GPUs that were not "
                 "selected: list narrower paths, and ask for GPUs in jupyter.gpu"
             )
 

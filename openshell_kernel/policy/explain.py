@@ -103,7 +103,7 @@ _BENEATH = rights.FOLDER
 """Rights that Landlock accepts on directories only: a rule without them binds to a single file or device."""
 
 
-_KEPT = "{} runs your kernels, and stays read-only by a mount: change it from outside of the sandbox."
+_KEPT = "{} runs your kernels. A mount keeps it read-only: change it outside of the sandbox."
 
 
 def kind_of(path: str) -> Kind | None:
@@ -222,14 +222,16 @@ def _remedy(
     access = Access.READ_WRITE if action is Action.WRITE else Access.READ_ONLY
     target, hint = real, ""
     if in_proc:
-        target, hint = "/proc", "Only the whole of /proc covers new processes and threads."
+        target, hint = "/proc", "Only all of /proc covers new processes and threads."
     elif kind is None and action is Action.WRITE and os.path.dirname(real) != guarded.home:
         target = os.path.dirname(real)
         hint = (
-            "" if target == judged else f"Make the folder {printable(target)} first: a rule needs something to bind to."
+            ""
+            if target == judged
+            else f"Create the folder {printable(target)} first: a rule needs something that exists."
         )
     elif kind is None:
-        hint = "Make it before the kernel starts: a rule needs something to bind to."
+        hint = "Create it before the kernel starts: a rule needs something that exists."
     reason = advice.why_not(target, access, effective, guarded)
     if reason:
         return None, reason if target == real else reason.replace("it ", "its folder ", 1)
@@ -249,16 +251,16 @@ def _notes(
 ) -> list[str]:
     notes = []
     if action is Action.WRITE and kind is Kind.OTHER:
-        notes.append("Connecting to a unix socket by its path is not something that these rules restrict.")
+        notes.append("The rules do not restrict connecting to a Unix socket by its path.")
     if allowed and rule and kind is Kind.FILE and _BENEATH.isdisjoint(rule.rights):
-        notes.append("The rule holds for this very file: once replaced by another, it is no longer covered.")
+        notes.append("The rule covers this very file. If another file replaces it, the rule does not cover that one.")
     notes += [
         f"A rule for {printable(skipped.path)} was not applied: {printable(skipped.why)}"
         for skipped in effective.skipped
         if not allowed and (real == skipped.path or is_beneath(real, skipped.path))
     ]
     notes += [
-        f"The {conflict.origin.value} wanted {printable(conflict.path)} read-write; the policy says no."
+        f"The {conflict.origin.value} needs {printable(conflict.path)} read-write, but the policy lists it read-only."
         for conflict in effective.conflicts
         if not allowed and action is Action.WRITE and (judged == conflict.path or is_beneath(judged, conflict.path))
     ]

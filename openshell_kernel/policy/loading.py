@@ -44,7 +44,7 @@ class InvalidPolicyError(PolicyError):
     def __init__(self, name: str, violations: tuple[Violation, ...]) -> None:
         lines = [f"{name}:{violation}" for violation in violations[:_SHOWN_VIOLATIONS]]
         if len(violations) > _SHOWN_VIOLATIONS:
-            lines.append(f"{name}: and {len(violations) - _SHOWN_VIOLATIONS} more; correct these first")
+            lines.append(f"{name}: and {len(violations) - _SHOWN_VIOLATIONS} more mistakes; correct these first")
         super().__init__("\n".join(lines))
         self.violations = violations
 
@@ -111,7 +111,7 @@ def read(name: str, *, follow: bool = True) -> File:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise PolicyError(f"{name}: not a regular file; a policy must be a YAML file")
+                raise PolicyError(f"{name}: not a regular file; name a YAML file")
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
             path = os.readlink(f"/proc/self/fd/{descriptor}")
@@ -119,16 +119,14 @@ def read(name: str, *, follow: bool = True) -> File:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         if not follow and getattr(error, "errno", None) == errno.ELOOP:
-            raise PolicyError(
-                f"{name}: a symbolic link; put the policy itself there, or name the file that the link leads to"
-            ) from None
+            raise PolicyError(f"{name}: a symlink; put the policy itself there, or name the link's target") from None
         reason = getattr(error, "strerror", None) or error
         raise PolicyError(
             f"{name}: the policy cannot be read: {reason}; correct the path or the file's permissions"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise PolicyError(
-            f"{name}: larger than {MAX_FILE_BYTES} bytes; a policy is a short text, is this the right file?"
+            f"{name}: larger than {MAX_FILE_BYTES} bytes; a policy is short, so check that this is the right file"
         )
     return File(path=path, content=content, links=status.st_nlink)
 

@@ -73,18 +73,18 @@ class Merging:
             self.add_needs(Origin.WORKDIR, _workdir_needs(runtime))
         elif not self.grants(path, "write_file"):
             if self.grants(path, "read_file"):
-                refusal = f"only reading it is, as the policy lists it; {refusal}"
+                refusal = f"only reading it is granted, as the policy lists it read-only; {refusal}"
             self._skip_workdir(runtime, refusal)
 
     def tell_lost_workdir(self, runtime: Runtime) -> None:
         """Say that the policy has lost the notebook's folder, unless it lists that or a folder above it."""
         if not self.grants(runtime.workdir, "write_file"):
             remedy = (
-                f"and it could not be: {runtime.workdir_refusal}"
+                f"and it could not be granted: {runtime.workdir_refusal}"
                 if runtime.workdir_refusal
-                else "add include_workdir: true to its filesystem_policy, or include_workdir: false if that is meant"
+                else "add include_workdir: true to its filesystem_policy, or include_workdir: false if you mean that"
             )
-            self._skip_workdir(runtime, f"the policy does not include the notebook's folder: {remedy}")
+            self._skip_workdir(runtime, f"the policy does not grant the notebook's folder: {remedy}")
 
     def _skip_workdir(self, runtime: Runtime, why: str) -> None:
         self.skipped.append(Skipped(path=runtime.workdir, access=Access.READ_WRITE, origin=Origin.WORKDIR, why=why))
@@ -141,10 +141,10 @@ class Merging:
 
 def _refusal(source: str, conflict: Conflict, modes: str) -> str:
     return (
-        f"{source}: filesystem_policy.read_only lists {conflict.path}, which the {conflict.origin.value} wants "
-        f"read-write ({conflict.reason}), and baseline_conflicts says {modes}: move {conflict.path} to read_write, or "
-        "have jupyter.baseline_conflicts, and the operator's setting where there is one, allow it: mode keep_unlisted "
-        f"or reject_unlisted with {conflict.path} in allow_promotion"
+        f"{source}: filesystem_policy.read_only: {conflict.path} is read-only, but the {conflict.origin.value} "
+        f"needs it read-write ({conflict.reason}), and baseline_conflicts says {modes}; move {conflict.path} to "
+        f"read_write, or set mode keep_unlisted or reject_unlisted with {conflict.path} in allow_promotion, in "
+        "jupyter.baseline_conflicts and in the operator's setting"
     )
 
 

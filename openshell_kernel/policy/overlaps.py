@@ -24,19 +24,19 @@ class Overlap(NamedTuple):
     def notice(self) -> str:
         """Return a sentence for people."""
         return (
-            f"{self.listed.path} is listed read-only but stays writable: it lies in {self.folder.path}, which is "
-            "read-write, and Landlock cannot take rights away inside a folder that it allows. List narrower read-write "
-            "folders instead"
+            f"{self.listed.path} is listed read-only but stays writable: it lies in {self.folder.path}, which "
+            "is read-write. Landlock cannot take rights away inside a folder that it allows. List narrower "
+            "read-write folders instead"
         )
 
     def refusal(self, source: str) -> str:
         """Return why a policy with this does not start where it says hard_requirement."""
         path, folder = self.listed.path, self.folder.path
         return (
-            f"{source}: {path} is listed read-only and would stay writable: it lies in {folder} "
-            f"({self.folder.reason}), which is read-write, and Landlock cannot take rights away inside a folder that "
-            f"it allows. The policy says hard_requirement: list narrower read-write folders than {folder}, or set "
-            "landlock.compatibility to best_effort, which only tells so"
+            f"{source}: {path} is listed read-only but would stay writable: it lies in {folder} "
+            f"({self.folder.reason}), which is read-write. Landlock cannot take rights away inside a folder "
+            "that it allows, and the policy says hard_requirement; list narrower read-write folders than "
+            f"{folder}, or set landlock.compatibility to best_effort, which only warns"
         )
 
 

@@ -124,7 +124,7 @@ def why_not_write(
         return "it is not a folder"
     return (
         why_not_read(folder, home=home)
-        or ("it is a folder for files of all users" if os.stat(real).st_mode & _SHARED == _SHARED else "")
+        or ("it is a folder that all users share" if os.stat(real).st_mode & _SHARED == _SHARED else "")
         or _protected_there(real, places, tuple(kept))
         or _home_there(real, accounts())
     )
@@ -229,12 +229,12 @@ def _kernels(path: str) -> str:
 def _devices(path: str) -> str:
     """Return why a path in /dev opens more than a policy's author would think."""
     if path == "/dev" or (is_within(path, "/dev") and os.path.isdir(path)):
-        return "it is a folder of devices, disks among them; list the very device"
+        return "it is a folder of devices, disks among them; list the one device"
     try:
         block = stat.S_ISBLK(os.stat(path).st_mode)
     except OSError:
         block = False
-    return "it is a disk, or the machine's memory: who reads it reads every file" if block or path in _MEMORY else ""
+    return "it is a disk, or the machine's memory, and opens every file" if block or path in _MEMORY else ""
 
 
 def _in_a_home(path: str, accounts: Iterable[pwd.struct_passwd]) -> str:

@@ -75,8 +75,9 @@ class _Choice:
         self._notices: list[str] = []
         if visible is not None and names_by_number(visible) and len({gpu.name for gpu in hardware.gpus}) > 1:
             self._notices.append(
-                f"the server's CUDA_VISIBLE_DEVICES, {visible!r}, was read by NVML's numbers, which follow the PCI "
-                "addresses; CUDA counts the fastest GPU first unless CUDA_DEVICE_ORDER is PCI_BUS_ID: name UUIDs there"
+                f"the server's CUDA_VISIBLE_DEVICES, {visible!r}, was read with NVML's numbers, which follow "
+                "the PCI addresses. CUDA counts the fastest GPU first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID: "
+                "write UUIDs there"
             )
 
     def selection(self) -> GpuSelection:
@@ -116,8 +117,8 @@ class _Choice:
             nodes = tuple(filter(_NUMBERED.fullmatch, self._hardware.nodes))
         if nodes and not self._is_shared and _UVM not in self._hardware.nodes:
             self._notices.append(
-                f"{_UVM} is missing, without which CUDA does not start, and nothing in the sandbox could make it: run "
-                "nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
+                f"{_UVM} is missing, and CUDA does not start without it. Nothing in the sandbox can create it: "
+                "run nvidia-modprobe -u -c 0, or start the container with it, and restart the kernel"
             )
         return nodes
 
@@ -164,7 +165,7 @@ class _Choice:
             asked = f"the policy asks for {count}, and {len(chosen)} of {len(usable)} usable are free{held}{left_out}"
             if self._required:
                 raise self._error(asked)
-            self._notices = [f"not all GPUs are given that were asked for: {asked}"]
+            self._notices = [f"not all GPUs that were asked for are given: {asked}"]
         return [unit for unit in self._units if unit in chosen]
 
     def _rank(self, unit: Candidate) -> tuple[bool, tuple[int, int]]:
@@ -194,7 +195,7 @@ class _Choice:
         if unit not in self._allowed:
             return "the server's CUDA_VISIBLE_DEVICES leaves it out"
         if not unit.nodes and not self._is_shared and (self._is_specific or self._visible_to_server is not None):
-            return unit.problem or "NVML does not tell its minor, and so nobody knows which device node is its own"
+            return unit.problem or "NVML does not say its minor number, so nobody knows its device node"
         return unit.problem
 
     def _everything(self, chosen: Sequence[Candidate]) -> bool:
@@ -210,8 +211,8 @@ class _Choice:
             return True
         if not leaves_none(self._visible_to_server):
             self._notices.append(
-                f"no GPU is given: the server's CUDA_VISIBLE_DEVICES, {self._visible_to_server!r}, allows only some, "
-                f"and nobody tells which device nodes are theirs ({self._hardware.detail})"
+                f"no GPU is given: the server's CUDA_VISIBLE_DEVICES, {self._visible_to_server!r}, allows only "
+                f"some, but which device nodes are theirs is unknown ({self._hardware.detail})"
             )
         return False
 
@@ -227,7 +228,7 @@ class _Choice:
             if paths:
                 yield Family(name=name, paths=paths)
             else:
-                self._notices.append(f"the policy asks for the GPU extra {name}, and this machine has nothing of it")
+                self._notices.append(f"the policy asks for the GPU extra {name}, but this machine has none of it")
 
     def _render_nodes(self, chosen: Sequence[Candidate], everything: bool) -> tuple[str, ...]:
         addresses = {unit.gpu.pci_address for unit in chosen}
@@ -236,7 +237,7 @@ class _Choice:
 
     def _notice_absence(self) -> None:
         if self._is_specific or self._request.extras:
-            self._notices.append(f"the policy asks for GPUs, and there is none: {self._hardware.detail}")
+            self._notices.append(f"the policy asks for GPUs, but there is none: {self._hardware.detail}")
 
     def _notice_timeout(self) -> None:
         detail = self._hardware.detail
@@ -249,6 +250,6 @@ class _Choice:
         else:
             there = f"this machine has {', '.join(map(str, self._units))}"
         return PolicyError(
-            f"jupyter.gpu: the GPUs that the policy asks for cannot be given: {why}; {there}. Change the request, wait "
-            "for a GPU that is held, or set request: auto to start without"
+            f"jupyter.gpu: the GPUs that the policy asks for are not available: {why}; {there}. Change the "
+            "request, wait until a held GPU is free, or set request: auto to start without"
         )

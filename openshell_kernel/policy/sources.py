@@ -113,9 +113,9 @@ def find(
         return machine
     if required:
         raise PolicyError(
-            f"require_policy: no policy of the operator's is there, and no other counts: name one, `policy` {BESIDE}, "
-            f"put it into {system}, or name it by {VARIABLE} in the environment of what starts kernels, which "
-            "Enterprise Gateway does not pass on"
+            f"require_policy: the operator's policy is missing, and no other counts; set `policy` {BESIDE}, "
+            f"create {system}, or set {VARIABLE} in the environment of what starts kernels. Enterprise Gateway "
+            "does not pass that on"
         )
     return Source(kind=SourceKind.BUILT_IN, path=built_in)
 
@@ -171,8 +171,8 @@ def _device(folder: str, device: Callable[[str], int]) -> int:
         return device(folder)
     except OSError as error:
         raise PolicyError(
-            f"{folder}: this folder of the notebook cannot be looked at for a policy ({error.strerror}): it is gone, "
-            "or was moved just now; start the kernel again where the notebook is"
+            f"{folder}: cannot be searched for a policy ({error.strerror}): this folder of the notebook is "
+            "gone, or was just moved; start the kernel again where the notebook is"
         ) from None
 
 
@@ -204,8 +204,8 @@ def check_writable_source(
     path = writable_way(source.path, writable)
     if path is not None:
         raise PolicyError(
-            f"{source.describe()}: the sandbox may write {path}, and a policy that the sandbox could "
-            f"have written cannot widen it; move the policy elsewhere, or make {path} no longer writable"
+            f"{source.describe()}: the sandbox may write {path}, and so its own next policy; move the policy "
+            f"elsewhere, or make {path} read-only"
         )
 
 
@@ -228,9 +228,9 @@ def check_writable_shared(
         path = writable_way(other.path, roots)
         if path is not None:
             raise PolicyError(
-                f"{source.describe()}: the sandbox may write {path}, and could put a policy into {other.path}, which "
-                f"would count for other notebooks or at the next start; list narrower folders than {path}, or name the "
-                f"policy for every notebook by {VARIABLE}"
+                f"{source.describe()}: the sandbox may write {path}. It could put a policy into {other.path}, "
+                "which would count for other notebooks or at the next start; list narrower folders than "
+                f"{path}, or pin one policy for all notebooks with {VARIABLE}"
             )
 
 
@@ -246,9 +246,9 @@ def check_linked_source(source: Source, links: int) -> None:
     built_in = (SourceKind.BUILT_IN, SourceKind.PINNED_BUILT_IN)
     if source.kind not in (SourceKind.NEARBY, *built_in) and links > 1:
         raise PolicyError(
-            f"{source.describe()}: the file has {links} names (hard links), and the sandbox may be able to write "
-            "one of the others; make a copy with one name only: "
-            f"cp -p {shlex.quote(source.path)} NEW && mv NEW {shlex.quote(source.path)}"
+            f"{source.describe()}: the file has {links} names (hard links), and the sandbox may be able to "
+            f"write another one; make a copy with one name only: cp -p {shlex.quote(source.path)} NEW && mv NEW "
+            f"{shlex.quote(source.path)}"
         )
 
 
@@ -298,8 +298,8 @@ def _exists(source: Source, lstat: Callable[[str], object]) -> bool:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PolicyError(
-            f"{source.describe()}: cannot tell whether a policy is there: {reason}; "
-            "correct the path or the permissions of its folders"
+            f"{source.describe()}: cannot see whether a policy is there: {reason}; correct the path or the "
+            "permissions of its folders"
         ) from error
     return True
 

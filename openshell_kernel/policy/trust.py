@@ -89,15 +89,17 @@ def load(path: str, store: Store) -> Policy:
     candidate = read(path)
     if candidate.path != path:
         raise PolicyError(
-            f"{path}: a symbolic link leads from here to {candidate.path}, and a notebook may have put it there just "
-            "now; restart the kernel, or remove the link"
+            f"{path}: a symlink leads from here to {candidate.path}, and a notebook may have just made it; "
+            "restart the kernel, or remove the link"
         )
     known = {trusted.path: trusted for trusted in store.read()}
     if known.get(candidate.path) != candidate.trusted:
         problem = "has changed since it was trusted" if candidate.path in known else "is not trusted"
         raise PolicyError(
-            f"{candidate.path}: this policy near the notebook {problem}, and a notebook may have written it. Read it, "
-            f"and if it is yours, run:\n{COMMAND} {shlex.quote(candidate.path)}\nIf it is not, remove the file."
+            f"{candidate.path}: this policy near the notebook {problem}, and a notebook may have written it. "
+            "Read it. If it is yours, run:\n"
+            f"{COMMAND} {shlex.quote(candidate.path)}\n"
+            "If it is not, remove the file."
         )
     return candidate.policy()
 
@@ -120,8 +122,8 @@ def check_removed(source: sources.Source, nearby: Iterable[str], store: Store) -
             return
         if path in trusted:
             raise PolicyError(
-                f"{path}: this policy near the notebook was trusted and is gone, and a notebook may have removed it "
-                f"for {source.describe()} to count. Put it back, or if it is no longer wanted, run:\n"
+                f"{path}: this trusted policy near the notebook is gone. A notebook may have removed it so that "
+                f"{source.describe()} counts. Put it back. If you no longer want it, run:\n"
                 f"{UNTRUST_COMMAND} {shlex.quote(path)}"
             )
 
@@ -136,7 +138,7 @@ def store_path(environ: Mapping[str, str], *, expanduser: Callable[[str], str] =
     if not data.startswith("/"):
         data = expanduser("~/.local/share")
     if not data.startswith("/"):
-        raise PolicyError("no home directory is known, where trust could be kept; set HOME to an absolute path")
+        raise PolicyError("no home directory is known, and trust is kept there; set HOME to an absolute path")
     return f"{data.rstrip('/')}/openshell/trust.json"
 
 
@@ -151,8 +153,9 @@ def check_writable_store(store: str, source: sources.Source, writable: Iterable[
     path = None if source.pinned else sources.writable_way(store, writable)
     if path is not None:
         raise PolicyError(
-            f"{source.describe()}: the sandbox may write {path}, and could trust policies in your name in {store}; "
-            f"list narrower folders than {path}, or name the policy for every notebook by {sources.VARIABLE}"
+            f"{source.describe()}: the sandbox may write {path}, and so could trust policies in your name in "
+            f"{store}; list narrower folders than {path}, or pin one policy for all notebooks with "
+            f"{sources.VARIABLE}"
         )
 
 
@@ -229,9 +232,9 @@ class Store:
 
     def _damaged(self, what: str) -> PolicyError:
         return PolicyError(
-            f"{self.path}: the record of trusted policies {what}; put back a copy of it that you know to be yours. "
-            f"Without one, read each policy that lies near your notebooks before you move the record away: until they "
-            f"are trusted again ({COMMAND} FILE), nothing notices that a notebook has removed one"
+            f"{self.path}: the record of trusted policies {what}; put back a copy that you know to be yours. If "
+            "you have none, first read each policy near your notebooks, and then move the record away. Until "
+            f"you trust them again ({COMMAND} FILE), nobody notices if a notebook removes one"
         )
 
     @contextlib.contextmanager
@@ -246,8 +249,8 @@ class Store:
             status = os.stat(folder)
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_MAY_WRITE:
                 raise PolicyError(
-                    f"{folder}: it belongs to user {status.st_uid}, and others may write in it, where trust is kept; "
-                    "move it away, or set XDG_DATA_HOME to a folder of yours"
+                    f"{folder}: it belongs to user {status.st_uid}, and others may write in it, but trust is "
+                    "kept there; move it away, or set XDG_DATA_HOME to a folder of yours"
                 )
             lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:

@@ -35,7 +35,7 @@ def _check_pattern(value: str) -> str:
         problem = f"{show(value)} is not the name of an environment variable, nor a pattern of names"
         raise invalid(problem, "write letters, digits and _; * and ? stand for any of them")
     if value in SERVER_TOKENS:
-        problem = f"{value} is a token of the Jupyter server, with which a notebook could start unconfined kernels"
+        problem = f"{value} is a token of the Jupyter server, and a notebook could start unconfined kernels with it"
         raise invalid(problem, "remove it: these never pass")
     return value
 
@@ -55,7 +55,9 @@ def _check_variable_value(value: object) -> object:
         raise invalid("a variable's value must be a string", "put it in quotes")
     size = len(value.encode("utf-8", "surrogatepass"))
     if re.search("[\0\ud800-\udfff]", value) or size > MAX_VALUE_BYTES:
-        problem = f"a variable's value may hold neither NUL nor lone surrogates, nor more than {MAX_VALUE_BYTES} bytes"
+        problem = (
+            f"a variable's value may not contain NUL or lone surrogates, or be longer than {MAX_VALUE_BYTES} bytes"
+        )
         raise invalid(problem, "correct the value")
     return value
 

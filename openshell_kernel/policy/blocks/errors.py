@@ -41,7 +41,7 @@ def in_words(found: ErrorDetails) -> PydanticCustomError:
     if kind == "missing":
         missing = found["loc"][-1]
         example = 1 if missing == "version" else "..."
-        return _error(MISSING_KEY, "a required key is missing", f"add `{missing}: {example}`")
+        return _error(MISSING_KEY, "this required key is missing", f"add `{missing}: {example}`")
     shown = show(found["input"])
     if kind in _EXPECTED:
         expected, remedy = _EXPECTED[kind]

@@ -11,7 +11,7 @@ from openshell_kernel.policy.blocks.kinds import ListOf, word_of
 from openshell_kernel.policy.blocks.paths import ReadOnlyPath, ReadWritePath
 from openshell_kernel.policy.effective import MAX_PATHS, Compatibility
 
-_COMPATIBILITY_REMEDY = "a misspelling must not weaken the sandbox, so write one of the two exactly"
+_COMPATIBILITY_REMEDY = "write one of the two exactly: a misspelling must not weaken the sandbox"
 
 
 class FilesystemPolicy(Block):
@@ -28,7 +28,7 @@ class FilesystemPolicy(Block):
         if count <= MAX_PATHS:
             return []
         problem = f"too many filesystem paths ({count} > {MAX_PATHS} in read_only and read_write together)"
-        return [at((), invalid(problem, "list the folders above them instead"))]
+        return [at((), invalid(problem, "list the folders above them"))]
 
 
 class LandlockPolicy(Block):

@@ -62,8 +62,8 @@ class GpuPolicy(Block):
             return []
         found = []
         if data.get("count") is not None and data.get("devices"):
-            problem = "count and devices contradict each other"
-            found.append(invalid(problem, "count lets GPUs be chosen, devices names them: remove one"))
+            problem = "count and devices exclude each other"
+            found.append(invalid(problem, "remove one: count picks GPUs, devices names them"))
         pointless = [key for key in ("count", "devices", "extras") if data.get(key)]
         if data.get("request") == GpuRequest.NONE and pointless:
             problem = f"request: none contradicts {' and '.join(pointless)}"

@@ -9,7 +9,9 @@ from openshell_kernel.policy.blocks.gpu import GpuPolicy
 from openshell_kernel.policy.blocks.kinds import NotNull, word_of
 from openshell_kernel.policy.effective import HomeKind
 
-_HOME_REMEDY = "project keeps the home for the notebooks of a folder; ephemeral throws it away with the kernel"
+_HOME_REMEDY = (
+    "write project, which keeps the home for the notebooks of a folder, or ephemeral, which deletes it with the kernel"
+)
 
 
 class JupyterPolicy(Block):
