@@ -31,7 +31,7 @@ _LASTING = frozenset({Status.OK, Status.NO_LIBRARY, Status.NO_DRIVER, Status.VER
 _SECONDS_TO_DIE = 1.0
 _SECONDS_TO_AGE = 10.0
 _SECONDS_TO_LIVE = 120.0
-SLOW = "a driver is slow where persistence mode is off: run `nvidia-smi -pm 1`, or nvidia-persistenced"
+SLOW = "a driver is slow without persistence mode: run `nvidia-smi -pm 1`, or nvidia-persistenced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +214,10 @@ def _interpret(code: int, output: bytes, errors: bytes, seconds: float) -> Hardw
     if code < 0:
         return Hardware(
             status=Status.CRASHED,
-            detail=f"the NVIDIA driver library crashed ({_signal_name(-code)}) while it was asked for GPUs: "
-            "see whether nvidia-smi works, and update or reinstall the driver",
+            detail=(
+                f"the NVIDIA driver library crashed ({_signal_name(-code)}) when asked for GPUs: see whether "
+                "nvidia-smi works, and update or reinstall the driver"
+            ),
         )
     try:
         return wire.decode(Hardware, json.loads(output))
@@ -240,8 +242,10 @@ def _timed_out(seconds: float) -> Hardware:
 def _still_asked(seconds: float) -> Hardware:
     return Hardware(
         status=Status.TIMEOUT,
-        detail=f"the NVIDIA driver did not answer within {seconds:g} s; it is asked further, and a kernel that starts "
-        f"later has its answer; {SLOW}; or raise discovery_timeout",
+        detail=(
+            f"the NVIDIA driver did not answer within {seconds:g} s. The question stays open, and a kernel that "
+            f"starts later has the answer; {SLOW}; or raise discovery_timeout"
+        ),
     )
 
 

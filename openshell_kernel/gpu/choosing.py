@@ -52,8 +52,8 @@ def _wait(fd: int, path: str, deadline: float) -> None:
     while not _flock(fd):
         if time.monotonic() > deadline:
             raise LaunchError(
-                f"{path}: another process holds this lock, under which GPUs are chosen, for more than "
-                f"{_SECONDS:.0f} s; `lsof {path}` names it"
+                f"{path}: another process has held the lock for choosing GPUs for more than {_SECONDS:.0f} s; "
+                f"`lsof {path}` names it"
             )
         time.sleep(_PAUSE)
 
@@ -86,8 +86,8 @@ def _open(path: str) -> int:
         return os.open(os.path.dirname(path), flags | os.O_DIRECTORY)
     except OSError as error:
         raise LaunchError(
-            f"{path}: the lock under which GPUs are chosen cannot be opened: {error.strerror}; correct the folder, or "
-            "name another with c.OpenShellProvisioner.gpu_claims"
+            f"{path}: the lock for choosing GPUs cannot be opened: {error.strerror}; correct the folder, or "
+            "name another one with c.OpenShellProvisioner.gpu_claims"
         ) from None
 
 

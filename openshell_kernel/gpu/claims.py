@@ -174,8 +174,8 @@ class Registry:
                 ):
                     return os.path.realpath(candidate)
         raise ConfigurationError(
-            f"no folder for the records of who holds which GPU: {' and '.join(self._shared)} are not open to all "
-            "users; name one with c.OpenShellProvisioner.gpu_claims"
+            f"there is no folder for the records of who holds which GPU: {' and '.join(self._shared)} are not "
+            "open to all users; name one with c.OpenShellProvisioner.gpu_claims"
         )
 
     @property
@@ -239,8 +239,8 @@ class Registry:
                 raise
         except OSError as error:
             raise LaunchError(
-                f"{folder}: the GPUs cannot be claimed for this kernel: {error.strerror}; correct the folder, or name "
-                "another with c.OpenShellProvisioner.gpu_claims"
+                f"{folder}: the GPUs cannot be claimed for this kernel: {error.strerror}; correct the folder, "
+                "or name another one with c.OpenShellProvisioner.gpu_claims"
             ) from None
         return Claim(fd, f"{folder}/{name}", tuple(uuids))
 
@@ -254,7 +254,7 @@ class Registry:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._own, _LISTABLE)
         if not _is_folder_of(self._own, os.geteuid()):
-            raise LaunchError(f"{self._own}: a folder of user {os.geteuid()} is to be here; have it removed")
+            raise LaunchError(f"{self._own}: this must be a folder of user {os.geteuid()}; ask its owner to remove it")
         set_mode(self._own, _LISTABLE)
         choosing.mend(self.lock)
         for path in claims.records(self._own):

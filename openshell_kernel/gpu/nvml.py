@@ -41,22 +41,22 @@ _FAILURES = {
     _DRIVER_NOT_LOADED: (
         Status.NO_DRIVER,
         (
-            "the NVIDIA driver library is installed, but no driver is loaded, or its nodes in /dev are missing: run "
-            "`modprobe nvidia` and `nvidia-modprobe -u -c 0`, or start the container with a GPU"
+            "the NVIDIA driver library is installed, but no driver is loaded, or its nodes in /dev are "
+            "missing: run `modprobe nvidia` and `nvidia-modprobe -u -c 0`, or start the container with a GPU"
         ),
     ),
     _VERSION_MISMATCH: (
         Status.VERSION_MISMATCH,
         (
-            "the NVIDIA driver library and the loaded driver have different versions, as after an update: "
-            "restart the machine, or give the container its host's version of the library"
+            "the NVIDIA driver library and the loaded driver have different versions, for example after an "
+            "update: restart the machine, or give the container the host's version of the library"
         ),
     ),
     _NO_PERMISSION: (
         Status.NO_PERMISSION,
         (
-            "the NVIDIA driver refuses this user: allow reading and writing of /dev/nvidiactl and /dev/nvidia*, "
-            "and reaching /run/nvidia-persistenced"
+            "the NVIDIA driver refuses this user: allow this user to read and write /dev/nvidiactl and "
+            "/dev/nvidia*, and to reach /run/nvidia-persistenced"
         ),
     ),
 }
@@ -187,8 +187,8 @@ class _Conversation:
         if took < _SLOW or not any(map(self._starts_anew, range(count))):
             return ""
         return (
-            f"; the driver took {took:.0f} s to tell so, because persistence mode is off: run `nvidia-smi -pm 1`, or "
-            "nvidia-persistenced"
+            f"; the driver took {took:.0f} s to answer, because persistence mode is off: run `nvidia-smi -pm "
+            "1`, or nvidia-persistenced"
         )
 
     def _starts_anew(self, index: int) -> bool:
@@ -213,7 +213,7 @@ class _Conversation:
         if self._hidden:
             return f"{len(gpus)} of {len(gpus) + self._hidden} GPUs are open to this user"
         if not gpus:
-            return "the NVIDIA driver is loaded and has no GPU: give the machine or container one"
+            return "the NVIDIA driver is loaded but has no GPU: give the machine or container one"
         return "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
 
 
