@@ -33,8 +33,8 @@ def asked(argument: str, *, home: str) -> Asked:
     if word.partition("/")[0] == "~" and home:
         here, path = os.path.expanduser("~"), os.path.normpath(home + word[1:])
         note = (
-            f"~ is the private home {here} in this kernel, and nothing is there by this name: this is about your own "
-            f"home directory, {home}."
+            f"In this kernel ~ is the private home {here}, which has no such file. This is about your own home "
+            f"directory, {home}."
         )
         return _without_pattern(path, note)
     return _without_pattern(path)
@@ -48,9 +48,9 @@ def _word(argument: str) -> str:
     if not words:
         raise UsageError("%policy why needs a path, as in: %policy why /srv/data")
     if len(words) > 1:
-        raise UsageError(f'%policy why takes one path; quote one with spaces: %policy why "{argument.strip()}"')
+        raise UsageError(f'%policy why takes one path; quote a path with spaces: %policy why "{argument.strip()}"')
     if "\0" in words[0]:
-        raise UsageError("%policy why: no path holds a null character")
+        raise UsageError("%policy why: a path cannot contain a null character")
     return words[0]
 
 
@@ -59,5 +59,5 @@ def _without_pattern(path: str, *notes: str) -> Asked:
     pattern = _PATTERN.search(path)
     if pattern is None or os.path.lexists(path):
         return Asked(path=path, notes=notes)
-    note = f"A policy lists no patterns: this is about the folder in which {path} would be looked for."
+    note = f"A policy lists no patterns. This is about the folder in which {path} would be searched."
     return Asked(path=os.path.dirname(path[: pattern.start()]) or "/", notes=(*notes, note))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = 120.0
 _PROBE = (sys.executable, "-I", "-m", "openshell_kernel.kernel.gpu_probe")
-_CRASHED = "the driver's library crashed: update or reinstall the driver; dmesg tells more"
+_CRASHED = "the driver's library crashed: update or reinstall the driver, and see dmesg"
 _BROKEN = "this kernel's Python cannot run openshell_kernel.kernel.gpu_probe: install the package again"
 TOOLS = """What the sandbox refuses to debuggers and profilers; run them outside:
   cuda-gdb  does not work: it traces the program that it debugs, and ptrace is refused
@@ -70,7 +70,7 @@ def check(
     )
     try:
         if not _relay(process, add, time.monotonic() + seconds):
-            hint = "a GPU that hangs needs a reset or a restart of the machine; dmesg tells more"
+            hint = "a GPU that hangs needs a reset or a restart of the machine; see dmesg"
             add(Step(step="the check ends", ok=False, detail=f"nothing more within {seconds:g} s", hint=hint))
     finally:
         process.kill()

@@ -22,26 +22,29 @@ if TYPE_CHECKING:
 
 _NVML = "libnvidia-ml.so.1"
 _LIBRARY = (
-    "the driver's libraries are not found or not readable: outside, see `ldconfig -p | grep libcuda`; inside, their "
-    "folder has to be in read_only, and in LD_LIBRARY_PATH unless it is the system's"
+    "the driver's libraries are missing or not readable. Outside, see `ldconfig -p | grep libcuda`. Inside, "
+    "list their folder in read_only, and in LD_LIBRARY_PATH unless it is the system's"
 )
 _CRASH = "see Linux's log (dmesg) outside; a GPU that fails needs a reset or a restart of the machine"
-_MANUAL = "see %policy gpus for what was given, and the policy's jupyter.gpu for what was asked for"
+_MANUAL = "see %policy gpus for what was given, and jupyter.gpu in the policy for what was asked for"
 _NVML_HINTS = {
     4: "NVML needs reading and writing of /dev/nvidiactl and /run/nvidia-persistenced",
     9: "no driver is loaded: run modprobe nvidia outside",
     18: "library and driver differ in their versions: restart the machine",
 }
 _CUDA_HINTS = {
-    2: "the GPU's memory is used up, by kernels that share it or by other programs: see nvidia-smi outside",
-    34: "libcuda.so.1 is a stub of the toolkit's, which programs are linked with: take its folder out of "
-    "LD_LIBRARY_PATH",
+    2: "the GPU's memory is full: kernels that share it, or other programs, use it; see nvidia-smi outside",
+    34: "libcuda.so.1 is the toolkit's stub, which programs are linked with: remove its folder from LD_LIBRARY_PATH",
     100: f"no GPU's device node is granted, or CUDA_VISIBLE_DEVICES names none: {_MANUAL}",
-    304: "CUDA could not write /proc/<pid>/task/<tid>/comm, or not open /dev/nvidia-uvm-tools: /proc has to be "
-    "read-write (list it in read_write, or take it out of jupyter.baseline_conflicts)",
-    221: "libnvidia-ptxjitcompiler.so.1, another of the driver's libraries, is not found or not readable: it has to be "
-    "where libcuda.so.1 is",
-    801: "on a Jetson, /sys/devices/soc0 and /sys/module/tegra_fuse have to be readable",
+    304: (
+        "CUDA could not write /proc/<pid>/task/<tid>/comm, or not open /dev/nvidia-uvm-tools: make /proc "
+        "read-write (list it in read_write, or remove it from jupyter.baseline_conflicts)"
+    ),
+    221: (
+        "libnvidia-ptxjitcompiler.so.1, another library of the driver, is missing or not readable: put it beside "
+        "libcuda.so.1"
+    ),
+    801: "on a Jetson, make /sys/devices/soc0 and /sys/module/tegra_fuse readable",
     802: "the machine's NVSwitches are not ready: see whether nvidia-fabricmanager runs outside",
     803: "library and driver differ in their versions: restart the machine",
     46: "another process uses this GPU exclusively: see nvidia-smi -q -d COMPUTE outside",
@@ -96,7 +99,12 @@ def _try(step: str, function: Callable[[], object], *, shown: Callable[[object],
         _say(step, ok=False, detail=str(error), hint=_CRASH)
         return False
     except AttributeError as error:
-        _say(step, ok=False, detail=str(error), hint="the driver's library is too old, or another's: update the driver")
+        _say(
+            step,
+            ok=False,
+            detail=str(error),
+            hint="the driver's library is too old, or of another driver: update the driver",
+        )
         return False
     return True if result is None else result
 

@@ -76,7 +76,7 @@ def _added(rules: tuple[Rule, ...]) -> Iterable[str]:
     added = [rule for rule in rules if rule.origin not in (Origin.POLICY, Origin.PROMOTION)]
     if added:
         yield ""
-        yield "# Added at the start, and added again at every start; listed here only to be seen:"
+        yield "# Added at this start, and again at every start. Listed here only for your information:"
     for access in (Access.READ_WRITE, Access.READ_ONLY):
         for rule in added:
             if rule.access is access:

@@ -96,8 +96,8 @@ def parse(content: bytes) -> Snapshot:
     version = data.get("format") if isinstance(data, dict) else None
     if type(version) is not int or version != FORMAT:
         raise SnapshotError(
-            f"the record has format {str(version)[:40]!r}, this version reads {FORMAT}; "
-            "restart the kernel, so that one version both writes and reads it"
+            f"the record has format {str(version)[:40]!r}, but this version reads {FORMAT}; restart the kernel, "
+            "so that one version writes and reads it"
         )
     try:
         record = decode(_Record, data)

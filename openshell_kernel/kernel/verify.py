@@ -57,9 +57,9 @@ def lines(verification: Verification) -> Iterator[str]:
     failed = [finding for finding in verification.findings if not finding.holds]
     claimed = [finding for finding in verification.findings if finding.status is not LayerStatus.ABSENT]
     if failed:
-        yield f"{len(failed)} of {len(claimed)} layers are not what was reported."
+        yield f"{len(failed)} of {len(claimed)} layers do not do what was reported."
     else:
-        yield f"All {len(claimed)} layers that were reported are in force."
+        yield f"All {len(claimed)} layers do what was reported."
 
 
 def _mark(finding: Finding) -> str:
@@ -70,5 +70,5 @@ def _mark(finding: Finding) -> str:
 
 def _what(finding: Finding) -> str:
     if finding.status is LayerStatus.ABSENT:
-        return "not in force, as it was reported"
+        return "it does not protect, as was reported"
     return "; ".join(f"{probe.tried} -> {probe.outcome}" for probe in finding.probes)

@@ -66,7 +66,7 @@ def render_env(snapshot: Snapshot) -> str:
             "      environment:",
             "        pass: [NAME]",
             *_wrapped(
-                "A pattern such as AWS_* passes no name that looks like that of a secret: write such a name in full. "
+                "A pattern such as AWS_* passes no name that looks like a secret's: write such a name in full. "
                 "The Jupyter server's own tokens never pass."
             ),
         ]
@@ -90,8 +90,9 @@ def render_gpus(snapshot: Snapshot, holders: tuple[Holder, ...]) -> str:
     for notice in selection.notices:
         lines += _wrapped(f"Notice: {notice}")
     given = (
-        "What was given is as recorded at launch. Who holds what is of now, as kernels of this machine record it, but "
-        "for users whose first record is younger than this kernel; `jupyter openshell gpus` outside shows all."
+        "What was given was recorded at launch. Who holds what is current, as kernels of this machine record "
+        "it. It lacks users whose first record is newer than this kernel: `jupyter openshell gpus` outside "
+        "shows all."
     )
     lines += ["", *_wrapped(given)]
     return "\n".join(lines) + "\n"
