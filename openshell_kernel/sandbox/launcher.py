@@ -84,8 +84,8 @@ def _enter(folder: str) -> None:
         os.chdir(folder)
     except OSError as error:
         raise ConfinementError(
-            f"{folder}: the kernel's user cannot enter the working directory: {error.strerror}. A notebook may have "
-            "closed it; its owner opens it again with chmod u+rwx"
+            f"{folder}: the kernel's user cannot enter the working directory: {error.strerror}. A notebook may "
+            "have closed it; its owner opens it again with chmod u+rwx"
         ) from None
 
 

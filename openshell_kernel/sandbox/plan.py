@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FORMAT = 3
 
 _OTHER_VERSION = (
-    "the launch plan was made by another version of openshell_kernel than is installed now: it was upgraded, or put "
-    "back, under the running server; nothing was started. Stop Jupyter's server and start it again: restarting the "
-    "kernel does not help"
+    "another version of openshell_kernel made the launch plan: the package was upgraded or downgraded under "
+    "the running server. Nothing was started; stop Jupyter's server and start it again. Restarting the kernel "
+    "does not help"
 )
 
 

@@ -25,7 +25,7 @@ SCOPES = {"abstract_unix_socket": 1 << 0, "signal": 1 << 1}
 _FIRST_LINUX = (5, 13)
 _CAUSES = {
     errno.EOPNOTSUPP: (
-        "Landlock is disabled at boot: name it on the kernel's command line, for example lsm=landlock,yama "
+        "Landlock is disabled at boot: name it on the command line of Linux, for example lsm=landlock,yama "
         "(/sys/kernel/security/lsm lists what is active)"
     ),
     errno.EPERM: (
@@ -33,8 +33,8 @@ _CAUSES = {
         "landlock_restrict_self in the container's profile, or update the container runtime"
     ),
     errno.ENOSYS: (
-        "Linux {release} answers that it has no Landlock: it was built without CONFIG_SECURITY_LANDLOCK, or a "
-        "container's seccomp profile hides it; use a kernel that has it, or allow landlock_create_ruleset, "
+        "Linux {release} says that it has no Landlock: it was built without CONFIG_SECURITY_LANDLOCK, or a "
+        "container's seccomp profile hides it; use a Linux that has it, or allow landlock_create_ruleset, "
         "landlock_add_rule and landlock_restrict_self in the profile"
     ),
 }
@@ -60,7 +60,7 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
         return Support(
             abi=None,
             release=release,
-            cause=f"Landlock exists only on Linux, and this is {platform}: run Jupyter on Linux, or in WSL2 or a VM",
+            cause=f"Landlock exists only on Linux, but this is {platform}: run Jupyter on Linux, or in WSL2 or a VM",
         )
     try:
         return Support(abi=ask_abi(), release=release)
@@ -71,7 +71,7 @@ def probe(*, platform: str = sys.platform, release: str | None = None) -> Suppor
 def why_missing(code: int, release: str) -> str:
     """Return which of the known causes an error of landlock_create_ruleset stands for, and what to do."""
     if code == errno.ENOSYS and _version(release) < _FIRST_LINUX:
-        return f"Linux {release} has no Landlock: it came with 5.13; update the kernel"
+        return f"Linux {release} has no Landlock, which came with 5.13: update Linux"
     return _CAUSES.get(code, f"Landlock cannot be used: {os.strerror(code)}").format(release=release)
 
 
@@ -187,6 +187,6 @@ def _check_single_threaded() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise ConfinementError(
-            f"{threads} threads run in the launcher, and Landlock would confine only one: find what starts them, "
-            "for example a .pth file or sitecustomize in the kernel's environment"
+            f"{threads} threads run in the launcher, and Landlock would confine only one; find what starts "
+            "them, for example a .pth file or sitecustomize in the kernel's environment"
         )

@@ -81,9 +81,9 @@ class Identity(Layer[Parameters]):
         for path, needed in needs:
             if path is not None and not os.access(path, needed):
                 raise ConfinementError(
-                    f"{path}: user {os.getuid()} cannot reach it, and run_as_user makes the kernel run as that user: "
-                    "give that user access to it and the folders above it, or move it, or remove run_as_user from the "
-                    "policy"
+                    f"{path}: user {os.getuid()} cannot reach it, but run_as_user makes the kernel run as that "
+                    "user; give that user access to it and to the folders above it, move it, or remove "
+                    "run_as_user from the policy"
                 )
 
 
