@@ -54,8 +54,8 @@ COMMANDS: tuple[Command, ...] = (
 """All commands, in the order in which `--help` lists them."""
 
 _DESCRIPTION = """\
-Start Jupyter, run a notebook or run a program, and all of it is confined by a policy. Look after the policies, and the
-GPUs that are held."""
+Start Jupyter with confined kernels only, or run a notebook or a program confined. Check policies, trust them, and see
+which kernels hold the GPUs."""
 
 _EPILOG = f"""\
 `jupyter openshell COMMAND --help` tells more of each.

@@ -85,9 +85,9 @@ def run(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     own = parser("check", _DESCRIPTION, epilog=_EPILOG, usage="%(prog)s [--json] FILE...\n       %(prog)s --schema")
-    own.add_argument("files", nargs="*", metavar="FILE", help="a policy; - reads it from the standard input")
-    own.add_argument("--json", action="store_true", help="print the mistakes for programs")
-    own.add_argument("--schema", action="store_true", help="print the path of the JSON Schema, for editors, and end")
+    own.add_argument("files", nargs="*", metavar="FILE", help="a policy file; - reads the standard input")
+    own.add_argument("--json", action="store_true", help="print the mistakes as JSON, for programs")
+    own.add_argument("--schema", action="store_true", help="print the path of the JSON Schema, for editors, and exit")
     return own
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DESCRIPTION = """\
-Run `{program}` so that it starts the kernel OpenShell GPU, whatever kernel the notebook names, and imports nothing from
+Run `{program}` with the kernel OpenShell GPU, whatever kernel the notebook names. It imports nothing from
 this folder."""
 
 
@@ -25,7 +25,7 @@ def command(name: str, program: str, start: Callable[[Sequence[str]], int]) -> C
     """
     return Command(
         name=name,
-        help=f"{program}, whatever kernel a notebook names",
+        help=f"{program} with a confined kernel, whatever kernel a notebook names",
         run=functools.partial(run, name, program, start),
     )
 

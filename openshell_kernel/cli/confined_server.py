@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DESCRIPTION = """\
-Start `jupyter {name}` so that it starts confined kernels only, whatever a notebook or a request asks for: OpenShell GPU
-is the default kernel; the others, terminals, JupyterLab's extension manager, exports that start LaTeX or a browser,
-templates in this folder, and server extensions that may start programs are off. Configuration files cannot switch this
-off, and an option that contradicts is refused."""
+Start `jupyter {name}` with confined kernels only, whatever a notebook or a request asks for. OpenShell GPU is the
+default kernel. These are off: all other kernels, terminals, JupyterLab's extension manager, exports that start LaTeX or
+a browser, templates in this folder, and server extensions that may start programs. Configuration files cannot switch
+this mode off, and an option that contradicts it is refused."""
 
 
 def command(name: str, program: str, application: Callable[[], Any]) -> Command:
@@ -44,7 +44,7 @@ def run(name: str, application: Callable[[], Any], words: Sequence[str]) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="leave this server extension on, although it may start programs; may be given several times",
+        help="keep this server extension on, although it may start programs; may be given several times",
     )
     own, given = parser.parse_known_args(words)
     passing_on.leave_working_directory()

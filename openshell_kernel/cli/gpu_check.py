@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from openshell_kernel.server.gpu_check import Result
 
 _DESCRIPTION = """\
-Start an OpenShell GPU kernel with the policy of this folder's notebooks, in an empty folder, and try in there what
-nvidia-smi does not prove: NVML, the device nodes, cuInit, and on each GPU a kernel that adds two vectors. For each
-failure it names what is likely to be missing."""
+Start an OpenShell GPU kernel in an empty folder, with the policy of this folder's notebooks. Test there what nvidia-smi
+does not: NVML, the device nodes, cuInit, and a kernel on each GPU that adds two vectors. For each failure it names what
+is probably missing."""
 
 _EPILOG = """\
 exit status:
@@ -60,10 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--policy",
         metavar="FILE",
-        help="the policy to check with, instead of the one that notebooks here are started with",
+        help="the policy to check with, instead of that of notebooks in this folder",
     )
     own.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
-    own.add_argument("--json", action="store_true", help="print the steps for programs")
+    own.add_argument("--json", action="store_true", help="print the steps as JSON, for programs")
     return own
 
 
@@ -78,4 +78,4 @@ def _tell(result: Result) -> None:
             say(f"       {step['hint']}")
 
 
-COMMAND = Command(name="gpu-check", help="see whether CUDA works in a confined kernel", run=run)
+COMMAND = Command(name="gpu-check", help="test whether CUDA works in a confined kernel", run=run)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DESCRIPTION = """\
-The GPUs of this machine, how busy they are, and the running kernels that hold them: those whose policy asks for a
-number of GPUs or names some (jupyter.gpu). Kernels whose policy says neither share what is there and hold nothing."""
+List the GPUs of this machine, how busy they are, and the running kernels that hold them. A kernel holds GPUs if its
+policy asks for a number of them or names some (jupyter.gpu). Other kernels share what is there and hold nothing."""
 
 
 def run(words: Sequence[str]) -> int:

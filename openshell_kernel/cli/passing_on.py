@@ -20,7 +20,7 @@ def parser(name: str, program: str, description: str) -> argparse.ArgumentParser
         prog=f"jupyter openshell {name}",
         usage="%(prog)s [OPTIONS] [ARGS]",
         description=description,
-        epilog=f"All other ARGS are those of `{program}`: see `{program} --help`.",
+        epilog=f"All other ARGS go to `{program}`: see `{program} --help`.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # An option of the program's is not to be taken for the beginning of one of ours.
         allow_abbrev=False,
@@ -52,7 +52,7 @@ def check_no_file_gives_options(words: Sequence[str]) -> None:
     for word in words:
         if word.startswith("--") and os.path.lexists(word):
             raise ConfigurationError(
-                f"{word!r} is an option, and also a file here: say ./*.ipynb where you mean files, or remove it"
+                f"{word!r} is an option and also a file here; write ./*.ipynb if you mean files, or remove the file"
             )
 
 

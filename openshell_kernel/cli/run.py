@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from openshell_kernel.door.process import Process
 
 _DESCRIPTION = """\
-Run a program under the policy of this folder's notebooks, or under the one that is named, with everything that confines
-a kernel: it reads and writes what the policy grants, has a private home and temporary folder, of the environment what
-the policy passes, and nothing that it starts outlives it. The Python of this environment is readable for it.
+Run a program under the policy of this folder's notebooks, or under the one that you name. Everything that confines a
+kernel confines it. It reads and writes what the policy grants, and gets the environment that the policy passes. It has
+a private home and temporary folder, and nothing that it starts outlives it. It may read the Python of this environment.
 
-The program reads and writes through pipes, so that it gets neither your terminal nor the files behind a redirection.
-What it writes goes where this command writes: into files and pipes as it is, and to a terminal as text and colours
-only. What it can read of the standard input is read for it, as ssh does; add </dev/null where others need that. It has
-no terminal: a program that asks for one, such as an editor, does not work. Ctrl-C and Ctrl-Z reach it."""
+The program reads and writes through pipes, so it gets neither your terminal nor the files behind a redirection. What it
+writes goes where this command writes: unchanged into files and pipes, and as text and colours only to a terminal. This
+command reads standard input for it, as ssh does; add </dev/null if others need that input. A program that asks for a
+terminal, such as an editor, does not work. Ctrl-C and Ctrl-Z reach it."""
 
 _EPILOG = """\
 exit status: that of the program, 128+N where signal N ended it, or
@@ -69,9 +69,7 @@ def run(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     own = parser("run", _DESCRIPTION, epilog=_EPILOG, usage="%(prog)s [--policy FILE] -- PROGRAM [ARGS]")
-    own.add_argument(
-        "--policy", metavar="FILE", help="the policy, instead of the one that notebooks here are started with"
-    )
+    own.add_argument("--policy", metavar="FILE", help="the policy to use, instead of that of notebooks in this folder")
     own.add_argument("command", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the program and its arguments")
     return own
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from openshell_kernel.policy.model import GpuPolicy, Policy
 
 DESCRIPTION = f"""\
-A file {sources.NEARBY_NAME} in a notebook's folder, or above it up to the root folder of the Jupyter server, is the
-policy of that notebook's kernel, once you have trusted it. A notebook could have written the file itself: so it is
-trusted by its very content, and any change of it has to be trusted again. Where no server starts the kernel, as with
-jupyter execute, nbconvert and papermill, only the notebook's own folder is looked into. The file does not count where
-the operator names one policy for every notebook, by {sources.VARIABLE} or the provisioner's trait `policy`."""
+A file {sources.NEARBY_NAME} in a notebook's folder is the policy of that notebook's kernel, once you trust it. So is
+one in a folder above, up to the root folder of the Jupyter server. A notebook could have written the file, so its
+content is trusted: after every change you must trust it again. If no server starts the kernel, as with jupyter execute,
+nbconvert and papermill, only the notebook's own folder is searched. The file does not count if the operator pins one
+policy for all notebooks, with {sources.VARIABLE} or the provisioner's trait `policy`."""
 
 EPILOG = f"""\
 examples:
@@ -44,7 +44,7 @@ def run(words: Sequence[str]) -> int:
     what = own.add_mutually_exclusive_group(required=True)
     # An empty default: with the usual None, argparse takes no file at all for one that was given.
     what.add_argument("files", nargs="*", default=[], metavar="FILE", help="a policy near notebooks")
-    what.add_argument("--list", action="store_true", help="show what is trusted, and whether it has changed")
+    what.add_argument("--list", action="store_true", help="list what is trusted, and whether it has changed")
     arguments = own.parse_args(words)
     store = trust.Store(trust.store_path(os.environ))
     return _list(store) if arguments.list else _trust(store, arguments.files)
@@ -77,7 +77,7 @@ def _candidate(name: str) -> trust.Candidate:
     candidate = trust.read(policy_in(name))
     if os.path.basename(candidate.path) != sources.NEARBY_NAME:
         raise PolicyError(
-            f"{candidate.path}: only files named {sources.NEARBY_NAME} are looked for near notebooks; rename it"
+            f"{candidate.path}: only a file named {sources.NEARBY_NAME} can be a policy near notebooks; rename it"
         )
     return candidate
 
@@ -98,7 +98,7 @@ def _state(trusted: trust.Trusted) -> str:
 def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
     """Yield what a person should see of a policy before it counts: what it grants besides what any kernel needs."""
     listed = policy.filesystem_policy or FilesystemPolicy()
-    folder = ["the notebook's folder, where that is safe"] if policy.include_workdir else []
+    folder = ["the notebook's folder, if that is safe"] if policy.include_workdir else []
     variables = (*policy.environment.passing, *policy.environment.setting)
     yield f"trusted: {candidate.path}"
     yield f"  sha256       {candidate.trusted.sha256}"
@@ -118,7 +118,7 @@ def _shown(candidate: trust.Candidate, policy: Policy) -> Iterator[str]:
     try:
         effective = enrich(policy, hardware, runtime, source=candidate.path, selection=any_gpu)
     except PolicyError as error:
-        yield f"  WARNING: no kernel starts with it where there is a GPU: {error}"
+        yield f"  WARNING: with a GPU no kernel starts with it: {error}"
         effective = enrich(policy, hardware, runtime, source=candidate.path, selection=GpuSelection())
     for conflict in effective.conflicts:
         yield f"  conflict: {conflict.path} stays read-only, as listed; {conflict.origin.value}: {conflict.reason}"

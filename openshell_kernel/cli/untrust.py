@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(words: Sequence[str]) -> int:
     """Forget policies; return 0, or 1 where one of them was not trusted."""
     own = parser("untrust", DESCRIPTION, epilog=EPILOG)
-    own.add_argument("files", nargs="+", metavar="FILE", help="a policy, which may be gone by now")
+    own.add_argument("files", nargs="+", metavar="FILE", help="a policy file, which may no longer exist")
     store = trust.Store(trust.store_path(os.environ))
     # One that was not trusted does not keep the others from being forgotten.
     return max([_untrust(store, name) for name in own.parse_args(words).files])
@@ -30,7 +30,7 @@ def _untrust(store: trust.Store, name: str) -> int:
     if store.remove(path):
         say(f"no longer trusted: {path}")
         return 0
-    complain(f"{path}: was not trusted; see {trust.COMMAND} --list")
+    complain(f"{path}: it was not trusted; see {trust.COMMAND} --list")
     return 1
 
 

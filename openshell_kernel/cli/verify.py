@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from openshell_kernel.server.verify import Result
 
 _DESCRIPTION = """\
-Start an OpenShell GPU kernel with the policy of this folder's notebooks, in an empty folder, and try in there what each
-layer of protection forbids. What is found is held against what the launcher reported to the server."""
+Start an OpenShell GPU kernel in an empty folder, with the policy of this folder's notebooks. Try there what each layer
+of protection forbids, and compare the outcome with what the launcher reported to the server."""
 
 _EPILOG = """\
 exit status:
-  0  the kernel is confined, and every layer is what was reported
-  1  a layer is not, or the kernel is not confined
+  0  the kernel is confined, and every layer does what was reported
+  1  a layer does not, or the kernel is not confined
   2  the command line is wrong
   4  the kernel was not started"""
 
@@ -58,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--policy",
         metavar="FILE",
-        help="the policy to start with, instead of the one that notebooks here are started with",
+        help="the policy to use, instead of that of notebooks in this folder",
     )
     own.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
-    own.add_argument("--json", action="store_true", help="print what was found for programs")
+    own.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
     return own
 
 
@@ -78,7 +78,9 @@ def _tell(result: Result) -> None:
             say(f"       {details[finding.name]}")
         for probe in finding.probes:
             say(f"       {probe.tried}: {probe.outcome}")
-    say("Every layer is what was reported." if result.verification.holds else "Not every layer is what was reported.")
+    say(
+        "Every layer does what was reported." if result.verification.holds else "A layer does not do what was reported."
+    )
     if not result.report.enforced:
         say(f"The kernel is NOT CONFINED: {result.report.reason}")
 
@@ -89,4 +91,4 @@ def _mark(finding: Finding) -> str:
     return "ok    " if finding.holds else "FAILED"
 
 
-COMMAND = Command(name="verify", help="see whether every protection of a confined kernel is in force", run=run)
+COMMAND = Command(name="verify", help="test whether every protection of a confined kernel works", run=run)
