@@ -41,7 +41,9 @@ class Files:
         if not isinstance(name, str):
             raise ConfigurationError(f"{what}: {path!r} is not the path of a policy file")
         if not os.path.isabs(name):
-            raise ConfigurationError(f"{what}: {name!r} is not absolute, and servers start in other folders")
+            raise ConfigurationError(
+                f"{what}: {name!r} is not absolute; write an absolute path, because servers start in other folders"
+            )
         if not self.in_containers:
             check_for_users(what, name, one_account=self.one_account)
             loading.load(Path(name))
@@ -74,8 +76,8 @@ class Choice:
                 return path
         if self.policy is None:
             raise ConfigurationError(
-                f"{spawner.user.name} is in none of the groups that may start a server ({', '.join(self.by_group)}): "
-                "ask the hub's administrator to be added to one"
+                f"{spawner.user.name} is in none of the groups that may start a server "
+                f"({', '.join(self.by_group)}); ask the hub's administrator to add you to one"
             )
         return self.files.checked("policy", self.policy(spawner)) if callable(self.policy) else self.policy
 
@@ -94,8 +96,8 @@ class Choice:
             if orm.Group.find(spawner.user.db, name) is None:
                 self.warned.add(name)
                 spawner.log.warning(
-                    "OpenShell: hub.configure maps the group %r to a policy, and the hub has no such group: nobody "
-                    "gets that policy; correct the name, or make the group",
+                    "OpenShell: hub.configure maps the group %r to a policy, but the hub has no such group, so "
+                    "nobody gets that policy; correct the name, or create the group",
                     name,
                 )
 

@@ -98,7 +98,9 @@ def configure(
         files=files,
     )
     if unmatched == "refuse" and not choice.by_group:
-        raise ConfigurationError("unmatched='refuse' starts a server for nobody, because group_policies is empty")
+        raise ConfigurationError(
+            "unmatched='refuse' starts a server for nobody, because group_policies is empty; add a group"
+        )
     _check_replacement(c)
     _check_provisioner(c)
     options = confined_only.options(extensions)
@@ -116,9 +118,9 @@ def _chooser(choice: Choice, options: Sequence[str]) -> Callable[[Spawner], str]
         missing = [option for option in options if option not in spawner.args]
         if missing or not spawner.disable_user_config:
             raise ConfigurationError(
-                f"the server of {spawner.user.name} would start unconfined kernels: its Spawner.args or "
-                "disable_user_config were changed after hub.configure(c); call that last in jupyterhub_config.py, "
-                "and set args by no other name than c.Spawner.args"
+                f"the server of {spawner.user.name} would start unconfined kernels, because its Spawner.args or "
+                "disable_user_config changed after hub.configure(c); call that last in jupyterhub_config.py, "
+                "and set args only as c.Spawner.args"
             )
         _warn_of_one_account(spawner)
         return choice.policy_of(spawner)
@@ -137,8 +139,7 @@ def _teller(trait: str, function: Callable[[Spawner], str]) -> Callable[[Spawner
         try:
             if any(given.partition("=")[0] == option for given in spawner.args):
                 raise ConfigurationError(
-                    f"c.Spawner.args: {option} would count instead of what hub.configure decides for each user; "
-                    "remove it"
+                    f"c.Spawner.args: {option} would override what hub.configure decides for each user; remove it"
                 )
             return function(spawner)
         except OpenShellError as error:
@@ -162,8 +163,8 @@ def _has_one_account(c: Any) -> bool:  # noqa: ANN401
 def _warn_of_one_account(spawner: Spawner) -> None:
     if isinstance(spawner, SimpleLocalProcessSpawner):
         spawner.log.warning(
-            "OpenShell: %s starts all users' servers under the hub's own account%s: every user can read and change "
-            "the files of the others and of the hub; choose another spawner, such as LocalProcessSpawner",
+            "OpenShell: %s starts all users' servers under the hub's own account%s. Every user can read and "
+            "change the files of the others and of the hub; choose another spawner, such as LocalProcessSpawner",
             type(spawner).__name__,
             ", which is root" if os.geteuid() == 0 else "",
         )
@@ -184,7 +185,7 @@ def _check_replacement(c: Any) -> None:  # noqa: ANN401
         if name.endswith("Spawner") and name != "Spawner" and "environment" in c[name]:
             raise ConfigurationError(
                 f"c.{name}.environment would replace c.Spawner.environment, which names the users' policies; "
-                "write it as c.Spawner.environment"
+                "write c.Spawner.environment instead"
             )
 
 
@@ -192,8 +193,9 @@ def _check_provisioner(c: Any) -> None:  # noqa: ANN401
     """Make sure that no setting is meant for the users' servers and stands where only the hub reads it."""
     for trait in c["OpenShellProvisioner"] if "OpenShellProvisioner" in list(c) else ():
         raise ConfigurationError(
-            f"c.OpenShellProvisioner.{trait} has no effect in the hub's configuration: the users' servers start the "
-            f"kernels; add '--OpenShellProvisioner.{trait}=...' to c.Spawner.args, before hub.configure(c)"
+            f"c.OpenShellProvisioner.{trait} has no effect in the hub's configuration, because the users' "
+            f"servers start the kernels; add '--OpenShellProvisioner.{trait}=...' to c.Spawner.args, before "
+            "hub.configure(c)"
         )
 
 
@@ -203,7 +205,8 @@ def _default(policy: object, unmatched: object, files: Files) -> str | Callable[
     if unmatched == "refuse":
         if policy is not None:
             raise ConfigurationError(
-                "policy is for users in none of the groups, for whom unmatched='refuse' starts no server; remove one"
+                "policy is for users in none of the groups, but unmatched='refuse' starts no server for them; "
+                "remove one"
             )
         return None
     if callable(policy):
@@ -218,7 +221,9 @@ def _checked_gpus(gpus: Gpus) -> Gpus:
 
 def _by_group(group_policies: object, files: Files) -> dict[str, str]:
     if not isinstance(group_policies, Mapping):
-        raise ConfigurationError(f"group_policies: {group_policies!r} is not a mapping of groups to policies")
+        raise ConfigurationError(
+            f"group_policies: {group_policies!r} does not map groups to policies; write {{'GROUP': 'POLICY FILE'}}"
+        )
     for name in group_policies:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"group_policies: {name!r} is not the name of a group")

@@ -42,15 +42,15 @@ def check_for_users(what: str, path: str, *, one_account: bool) -> None:
         steps = list(_steps(path))
     except OSError as error:
         raise ConfigurationError(
-            f"{what}: {path}: {error.strerror}; correct the path, or, if the users' servers run in containers where it "
-            "is, set policies_in_containers=True"
+            f"{what}: {path}: {error.strerror}; correct the path. If it exists only in the users' containers, "
+            "set policies_in_containers=True"
         ) from None
     for step in () if one_account else steps:
         problem = _why_writable(step.status) or _why_unreadable(step)
         if problem:
             raise ConfigurationError(f"{what}: {path}: {problem.format(step.path)}, {_ELSEWHERE}")
     if not stat.S_ISREG(steps[-1].status.st_mode):
-        raise ConfigurationError(f"{what}: {path}: not a regular file; a policy must be a YAML file")
+        raise ConfigurationError(f"{what}: {path}: not a regular file; name a YAML file")
 
 
 def _why_writable(status: os.stat_result) -> str:
