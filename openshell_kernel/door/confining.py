@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _APPLIED = frozenset(layer.name for layer in (Identity, Capabilities, CoreDumps, NoNewPrivs, Landlock, Seccomp))
 """What can be done to a process that runs already. The others need mounts, a session or a keeper from the start."""
 
-_NOT_HERE = "a process that runs already cannot be given it: start a program with run"
+_NOT_HERE = "a running process cannot be given it; start a program with run"
 _THREAD_SECONDS = 5.0
 _PAUSE = 0.005
 
@@ -97,8 +97,8 @@ def _check_single_threaded() -> None:
     count = len(os.listdir("/proc/self/task"))
     if count != 1:
         raise ConfinementError(
-            f"{count} threads run in this process, and Landlock would confine only one: confine it before it starts "
-            "threads, as NumPy and other libraries do when they are imported; or start a program with run"
+            f"{count} threads run in this process, and Landlock would confine only one; call confine before "
+            "threads start, which NumPy and other libraries do on import, or start a program with run"
         )
 
 
@@ -109,9 +109,10 @@ def _check_controls(plan: LaunchPlan) -> None:
     writable = [rule.path for rule in plan.rules if "write_file" in rule.rights and is_within(rule.path, "/proc")]
     if stays_root and writable:
         raise ConfinementError(
-            f"{writable[0]}: root may write the controls of the whole machine there, and a process that runs already "
-            "has no mounts of its own that make them read-only: list /proc in read_only, with jupyter: {gpu: {request: "
-            "none}} where there are GPUs; start a program with run; or confine it as an ordinary user"
+            f"{writable[0]}: root may write the controls of the whole machine there, and a running process gets "
+            "no mounts that make them read-only; list /proc in read_only, with jupyter: {gpu: "
+            "{request: none}} if there are GPUs, or start a program with run, or call confine as an "
+            "ordinary user"
         )
 
 
