@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from openshell_kernel.server.dirs.private_dir import PrivateDir
 
 _LONGEST_SLUG = 40
-_LOSS = "caches and histories go away with the kernel"
+_LOSS = "caches and histories are deleted with the kernel"
 _PACKAGES = "openshell_user_packages.pth"
 
 
@@ -71,7 +71,7 @@ def settle(
         os.close(_walk(data, names))
     except OSError as error:
         notice = (
-            f"no home is kept for this folder's notebooks, because {root}: {error.strerror}; {_LOSS}. Set "
+            f"no home is kept for this folder's notebooks, because of {root}: {error.strerror}; {_LOSS}. Set "
             "XDG_DATA_HOME to a folder of yours"
         )
         return _ephemeral(private, notice)
@@ -140,11 +140,11 @@ def _enter(parent: int, name: str, path: str) -> int:
     try:
         fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except NotADirectoryError:
-        raise LaunchError(f"{path}: a private folder is to be here, and this is a link or a file; remove it") from None
+        raise LaunchError(f"{path}: this must be a private folder, but it is a link or a file; remove it") from None
     status = os.fstat(fd)
     if status.st_uid != os.geteuid():
         os.close(fd)
-        raise LaunchError(f"{path}: it belongs to another user (uid {status.st_uid}); remove it, or have it removed")
+        raise LaunchError(f"{path}: it belongs to another user (uid {status.st_uid}); remove it, or ask its owner to")
     if stat.S_IMODE(status.st_mode) != stat.S_IRWXU:
         # Landlock does not restrict chmod, so a notebook may have opened or closed its own home.
         chmod(fd, stat.S_IRWXU)

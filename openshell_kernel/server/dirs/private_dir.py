@@ -62,8 +62,8 @@ class PrivateDir:
                 os.close(folder)
         except OSError as error:
             raise LaunchError(
-                f"{self.path}: the kernel's private folder cannot be used any more: {error.strerror}; shut the kernel "
-                "down and start it again"
+                f"{self.path}: the kernel's private folder cannot be used any more: {error.strerror}; shut the "
+                "kernel down and start it again"
             ) from None
         for name in old:
             remove_tree(f"{self.path}/{name}")
@@ -192,4 +192,6 @@ def _make() -> tuple[str, int]:
         os.close(lock)
         os.rmdir(folder)
         problems.append(f"{base}: too long for the names of sockets ({_LONGEST_SOCKET_PATH} bytes)")
-    raise LaunchError(f"no private folder can be made: {'; '.join(problems)}; set TMPDIR to a short, writable folder")
+    raise LaunchError(
+        f"no private folder can be created: {'; '.join(problems)}; set TMPDIR to a short, writable folder"
+    )
