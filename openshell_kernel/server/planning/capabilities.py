@@ -133,8 +133,8 @@ def notice(
     made = (private, *own)
     judged = [rule for rule in rules if not any(is_within(rule.path, path) for path in made)]
     return (
-        f"{', '.join(one.path for one in found)}: these are {owner}'s, and to use them as root the kernel keeps "
-        f"CAP_{capability.upper()}, which opens more than they are, see what is not enforced; better "
+        f"{', '.join(one.path for one in found)}: belong to {owner}. To use them as root, the kernel keeps "
+        f"CAP_{capability.upper()}, which opens more than these, see what is not enforced; better "
         f"{_remedy(found, judged, os.path.dirname(private), account)}"
     )
 

@@ -51,7 +51,7 @@ def check_servers_keys(granted: Granted) -> None:
     for rule in granted.rules:
         if rule.origin is not Origin.POLICY and is_within(keys, os.path.realpath(rule.path)):
             raise ConfigurationError(
-                f"{keys}: here lie keys of Jupyter's servers and kernels, and the kernel would be given {rule.path} "
+                f"{keys}: keys of Jupyter's servers and kernels are here, and the kernel would get {rule.path} "
                 f"({rule.origin.value}: {rule.reason}); set JUPYTER_RUNTIME_DIR to a folder elsewhere"
             )
 
@@ -70,9 +70,9 @@ def check_own_code(granted: Granted) -> None:
         found += [f"which lies in {path}" for path in sorted(parts) if is_within(real, path)]
         if found:
             raise PolicyError(
-                f"{granted.source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), {found[0]}, "
-                "from which the kernels' Python is run: it could change the code that confines it; "
-                f"{_remedy(rule, kept.problem if inside else '')}"
+                f"{granted.source.describe()}: the sandbox may write {rule.path} ({rule.origin.value}), "
+                f"{found[0]}, and the kernels' Python runs from there. It could change the code that confines "
+                f"it; {_remedy(rule, kept.problem if inside else '')}"
             )
 
 
@@ -118,8 +118,8 @@ def _remedy(rule: Rule, problem: str) -> str:
     """Return what to do; `problem` says what keeps the environment from staying read-only in a writable folder."""
     if rule.origin is Origin.PROXY_BASELINE:
         return (
-            f"the policy's network_policies bring {rule.path} with them: move the Python environment out of "
-            f"{rule.path}, or remove network_policies, which are not enforced here"
+            f"network_policies add {rule.path} to the policy: move the Python environment out of {rule.path}, "
+            "or remove network_policies, which are not enforced here"
         )
     could = f"; it could stay read-only there, but for one thing: {problem}" if problem else ""
     return f"take narrower paths{could}"

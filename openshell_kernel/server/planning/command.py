@@ -51,5 +51,7 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
     """
     found = name if os.path.isabs(name) else shutil.which(name, path=environment.get("PATH"))
     if found is None or not os.path.isabs(found):
-        raise ConfigurationError(f"{name}: the kernel's program is not found; give its full path in kernel.json's argv")
+        raise ConfigurationError(
+            f"{name}: the kernel's program is not found; write its full path into argv in kernel.json"
+        )
     return found

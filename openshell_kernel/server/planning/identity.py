@@ -47,16 +47,16 @@ def resolve(
     except KeyError:
         if user == _ACCOUNT:
             raise PolicyError(
-                "process.run_as_user: this machine has no account named 'sandbox'; make one (useradd --system "
-                "--user-group sandbox), or write a number"
+                "process.run_as_user: this machine has no account named 'sandbox'; create one (useradd "
+                "--system --user-group sandbox), or write a number"
             ) from None
         account = None
     try:
         gid = group_named(_ACCOUNT).gr_gid if group == _ACCOUNT else int(group) if group else None
     except KeyError:
         raise PolicyError(
-            "process.run_as_group: this machine has no group named 'sandbox'; make one (groupadd --system sandbox), or "
-            "write a number"
+            "process.run_as_group: this machine has no group named 'sandbox'; create one (groupadd --system "
+            "sandbox), or write a number"
         ) from None
     if gid is None:
         if account is None:
@@ -68,8 +68,8 @@ def resolve(
     groups = tuple(sorted({*groups_of(account.pw_name, gid)} - {gid})) if account else ()
     if (user is not None and uid == 0) or 0 in (gid, *groups):
         raise PolicyError(
-            f"process.run_as_user: user {uid} is root or belongs to root's group; choose another account, or add "
-            "run_as_group and take the account out of group 0"
+            f"process.run_as_user: user {uid} is root or in root's group; choose another account, or add "
+            "run_as_group and remove the account from group 0"
         )
     return Identity(uid=uid, gid=gid, groups=groups)
 
@@ -122,5 +122,5 @@ def lend_connection(connection: Connection, private: PrivateDir, identity: Ident
             if identity is not None:
                 os.fchown(target.fileno(), identity.uid, identity.gid)
     except OSError as error:
-        raise LaunchError(f"{copy}: the kernel's connection file cannot be made: {error.strerror}") from None
+        raise LaunchError(f"{copy}: the kernel's connection file cannot be created: {error.strerror}") from None
     return str(copy)

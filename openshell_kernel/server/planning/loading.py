@@ -114,8 +114,9 @@ def _check_exact_if_nearby(source: Source, workdir: str, link: str) -> None:
     """Make sure that no symbolic link decides which policy near a notebook counts."""
     if link and source.kind is SourceKind.NEARBY:
         raise PolicyError(
-            f"{source.path}: {link}, and a notebook may have made it for this policy to count, or not to; open the "
-            f"notebook in {workdir}, or name one policy for every notebook by {sources.VARIABLE}"
+            f"{source.path}: {link}. A notebook may have made the link so that this policy counts, or another "
+            f"one does not; open the notebook in {workdir}, or pin one policy for all notebooks with "
+            f"{sources.VARIABLE}"
         )
 
 
@@ -135,5 +136,8 @@ def _with_operators_gpus(policy: Policy, request: GpuPolicy | None) -> tuple[Pol
     if request is None:
         return policy, ()
     overruled = policy.jupyter is not None and policy.jupyter.gpu not in (None, request)
-    notice = f"the operator decides about GPUs (trait `gpus` or {GPUS_VARIABLE}), and not this policy's jupyter.gpu"
+    notice = (
+        f"the operator decides about GPUs (trait `gpus` or {GPUS_VARIABLE}), so jupyter.gpu of this policy does "
+        "not count"
+    )
     return policy.with_gpu(request), (notice,) if overruled else ()

@@ -74,7 +74,7 @@ _ACCOUNT = (
 )
 _SETTINGS = ("jupyter*_config.py", "jupyter*_config.json", "jupyter*_config.d/*.json")
 _KEYS = re.compile(rb"^[^#\n]*(token|password|secret)", re.IGNORECASE | re.MULTILINE)
-_LOG = "a log of Jupyter's server, where its token may stand (let it log to a file elsewhere)"
+_LOG = "a log of Jupyter's server, which may contain its token (let it log to a file elsewhere)"
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # what tells a virtual environment, and one of conda
 _SHOWN = 4
 
@@ -114,7 +114,7 @@ def protected(
         *(_place(path, "Jupyter's or IPython's files") for path in _jupyter()),
         *(_place(path, "settings of Jupyter with a token or password", secret=True) for path in _settings()),
         *(ProtectedPath(path=path, what="openshell_kernel's own files") for path in sources.ways(own)),
-        *(_place(path, "a lock with which it can stop other kernels' starts", secret=True) for path in locks),
+        *(_place(path, "a lock that can stop the starts of other kernels", secret=True) for path in locks),
         *(_place(path, _LOG, secret=True) for path in logs),
         *(_place(path, "keys, sockets and files of a kernel", secret=True) for path in kernels()),
         *(
@@ -136,10 +136,10 @@ def protected(
         *(
             _place(path, what, beneath=False)
             for name, separators, what in (
-                ("PATH", ":", "from where programs are run, by PATH"),
-                ("PYTHONPATH", ":", "from where Python imports, by PYTHONPATH"),
+                ("PATH", ":", "a folder of PATH, from which programs are run"),
+                ("PYTHONPATH", ":", "a folder of PYTHONPATH, from which Python imports"),
                 # ld.so(8) takes both.
-                ("LD_LIBRARY_PATH", "[:;]", "from where programs load libraries, by LD_LIBRARY_PATH"),
+                ("LD_LIBRARY_PATH", "[:;]", "a folder of LD_LIBRARY_PATH, from which programs load libraries"),
             )
             for path in re.split(separators, environ.get(name, ""))
             if os.path.isabs(path)
@@ -156,7 +156,7 @@ def why_not_exact(folder: str, real: str, *, root: str | None, home: str) -> str
     """
     if real == exact(folder, root=root, home=home):
         return ""
-    return f"a symbolic link leads from {os.path.abspath(folder)} to {real}"
+    return f"a symlink leads from {os.path.abspath(folder)} to {real}"
 
 
 def exact(folder: str, *, root: str | None, home: str) -> str:
@@ -189,9 +189,7 @@ def exposures(
         if rule.access is Access.READ_WRITE:
             # What is not there yet can be made.
             opened = sorted(met, key=lambda place: (not place.secret, not exists(place.path)))
-            consequence = (
-                "the notebook may change them, and programs outside the sandbox obey, trust or run what lies there"
-            )
+            consequence = "the notebook may change them, and programs outside of the sandbox trust or run what is there"
         else:
             opened = [place for place in met if place.secret and exists(place.path)]
             consequence = "the notebook may read them"

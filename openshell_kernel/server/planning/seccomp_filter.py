@@ -32,8 +32,10 @@ _GET_ACTION_AVAIL = 2
 _RET_KILL_PROCESS = 0x80000000
 _CAUSES = {
     errno.EPERM: "a container's seccomp profile blocks the system call seccomp: allow it in the profile",
-    errno.ENOSYS: "the system call seccomp is missing: a container's seccomp profile hides it, where it has to be "
-    "allowed, or this Linux was built without CONFIG_SECCOMP_FILTER",
+    errno.ENOSYS: (
+        "the system call seccomp is missing: allow it in the container's seccomp profile, which may hide it, "
+        "or use a Linux that was built with CONFIG_SECCOMP_FILTER"
+    ),
 }
 _OPTIMIZE_AS_TREE = 2
 _32_BITS = 2**32
@@ -64,7 +66,7 @@ def build(*, abi: int | None, binding: Callable[[], Any] | None = None, machine:
     machine = machine or platform.machine()
     if machine not in MACHINES or sys.maxsize < _32_BITS:
         raise ConfinementError(
-            f"the seccomp filter is written for 64-bit Python on {' and '.join(MACHINES)}, and this is {machine}"
+            f"the seccomp filter is for 64-bit Python on {' and '.join(MACHINES)}, but this is {machine}"
         )
     libseccomp = (binding or _import)()
     try:
@@ -145,6 +147,7 @@ def _condition(libseccomp: Any, argument: Argument) -> Any:  # noqa: ANN401
 def _detail(refused: int, wanted: Iterable[Group]) -> str:
     named = "; ".join(f"{group.name} ({group.reason})" for group in wanted)
     return (
-        f"{refused} system calls give EPERM, Operation not permitted, some only with certain arguments: {named}; "
-        "those that are newer than this list give ENOSYS, and those of another architecture end the process"
+        f"{refused} system calls give EPERM (Operation not permitted), some only with certain arguments: "
+        f"{named}. Those that are newer than this list give ENOSYS. Those of another architecture end the "
+        "process"
     )
