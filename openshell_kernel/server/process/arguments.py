@@ -58,9 +58,9 @@ def exposures() -> tuple[str, ...]:
             with open(f"/proc/{pid}/comm") as stream:
                 program = stream.read().strip()
             found += [
-                f"process {pid} ({printable(program)}) shows the value of {option} in its arguments, where a notebook "
-                "can read it, and a server's token starts kernels that are not confined: give it in the environment "
-                "variable JUPYTER_TOKEN that is exported beforehand, or in Jupyter's configuration file"
+                f"process {pid} ({printable(program)}) shows the value of {option} in its arguments. A notebook "
+                "can read it there, and start unconfined kernels with a server's token: export JUPYTER_TOKEN "
+                "before you start it, or write the token into Jupyter's configuration file"
                 for option in options
             ]
     return tuple(found)
