@@ -27,7 +27,7 @@ class ConfinedOnlyKernelManager(ConfinedKernelManager):
     """
 
     allowed_extensions = List(
-        Unicode(), help="Names of the server extensions that may be loaded; the others are switched off."
+        Unicode(), help="Names of the server extensions that may be loaded. The others are off."
     ).tag(config=True)
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - as jupyter_server gives them
@@ -49,16 +49,19 @@ def why_not_closed(server: ServerApp) -> Iterator[str]:
     Called by the manager of kernels, and of use only when the server's kernelspecs are known.
     """
     if not isinstance(server.kernel_spec_manager, ConfinedKernelSpecManager):
-        yield "ServerApp.kernel_spec_manager_class is another one; remove that setting"
+        yield "ServerApp.kernel_spec_manager_class names another class; remove that setting"
     if server.gateway_config.gateway_enabled:
-        yield "a gateway starts its kernels elsewhere, unseen from here; remove gateway_url"
+        yield "a gateway starts its kernels elsewhere, where nothing here sees them; remove gateway_url"
     if server.terminals_enabled:
         yield "terminals are on; remove ServerApp.terminals_enabled"
     if getattr(server, "allow_external_kernels", False):
-        yield "kernels that others have started are not confined; remove ServerApp.allow_external_kernels"
+        yield "kernels that others started are not confined; remove ServerApp.allow_external_kernels"
     for section, folder in _template_folders(server.config):
         if not os.path.isabs(folder):
-            yield f"{section}.extra_template_basedirs: {folder!r} may lie where notebooks write; make it absolute"
+            yield (
+                f"{section}.extra_template_basedirs: {folder!r} may be in a folder that notebooks write; make "
+                "it absolute"
+            )
 
 
 def _template_folders(config: Config) -> Iterator[tuple[str, str]]:
@@ -80,7 +83,8 @@ def switch_off_extensions(server: ServerApp, allowed: list[str]) -> None:
     off = [name for name in sorted(set(extensions) - set(allowed)) if extensions.pop(name).enabled]
     if off:
         server.log.warning(
-            "OpenShell: server extensions that are off, because they may start programs which are not confined: %s. "
-            "To allow one: jupyter openshell lab --allow-extension NAME, or hub.configure(c, extensions=[NAME])",
+            "OpenShell: these server extensions are off, because they may start programs that are not "
+            "confined: %s. To allow one: jupyter openshell lab --allow-extension NAME, or hub.configure(c, "
+            "extensions=[NAME])",
             ", ".join(off),
         )

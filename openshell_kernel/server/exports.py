@@ -40,6 +40,6 @@ def _check(language: Mapping[str, object]) -> None:
     for name, pattern in _FIT.items():
         if not pattern.fullmatch(str(language.get(name) or "")):
             raise OpenShellError(
-                f"the notebook's metadata say language_info.{name}: {language[name]!r}, which may lead anywhere; "
-                "remove it"
+                f"the notebook's metadata set language_info.{name} to {language[name]!r}, which may lead "
+                "anywhere; remove it"
             )

@@ -23,8 +23,8 @@ def notices(source: Source, environ: Mapping[str, str]) -> tuple[str, ...]:
     if source.by_operator or SIGN not in environ:
         return ()
     notice = (
-        f"a gateway has started this kernel, and no policy of its operator's has arrived: the {source.kind.value} "
-        f"counts. Enterprise Gateway does not pass {VARIABLE} on: name the policy as `policy` {BESIDE}, or put it into "
-        f"{SYSTEM_POLICY}. With `require_policy: true` there, nothing starts without one"
+        f"a gateway started this kernel without a policy of its operator, so the {source.kind.value} counts. "
+        f"Enterprise Gateway does not pass {VARIABLE} on: set `policy` {BESIDE}, or create {SYSTEM_POLICY}. "
+        "With `require_policy: true` there, nothing starts without one"
     )
     return (notice,)

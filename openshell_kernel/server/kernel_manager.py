@@ -28,7 +28,7 @@ class ConfinedKernelManager(AsyncMappingKernelManager):
         if is_within(folder, root):
             # Not where its links lead: the provisioner judges those.
             return asked
-        self.log.warning("OpenShell: %s leads out of %s, where the kernel starts instead", asked, root)
+        self.log.warning("OpenShell: %s leads out of %s; the kernel starts in the latter instead", asked, root)
         return root
 
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]  # typed as if it were synchronous

@@ -76,11 +76,11 @@ def check_not_shadowed(name: str) -> None:
         ours = ConfinedKernelSpecManager().get_kernel_spec(name).resource_dir
     except NoSuchKernel:
         raise ConfigurationError(
-            f"there is no kernel {name} that is confined; install openshell-kernel again, and not with --user"
+            f"the confined kernel {name} is missing; install openshell-kernel again, without --user"
         ) from None
     found = KernelSpecManager().get_kernel_spec(name).resource_dir
     if os.path.realpath(found) != os.path.realpath(ours):
-        raise ConfigurationError(f"{found} would be started in the place of {ours}; remove it")
+        raise ConfigurationError(f"{found} would be started instead of {ours}; remove it")
 
 
 def _is_confined(spec: KernelSpec) -> bool:

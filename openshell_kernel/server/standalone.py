@@ -119,7 +119,8 @@ def _refuse(argv: list[str], reason: str) -> None:
         become_launcher(plan, environment)
     except Exception as error:  # noqa: BLE001 - there is nobody left to tell
         sys.stderr.write(
-            f"OpenShell GPU: nor could the kernel that would tell so be started.\n{printable_lines(str(error))}\n"
+            "OpenShell GPU: the kernel that would show the reason could not be started either.\n"
+            f"{printable_lines(str(error))}\n"
         )
 
 
@@ -185,7 +186,7 @@ def _check_transport(connection: _Connection) -> None:
     if connection.transport != "tcp":
         raise ConfigurationError(
             f"{connection.path}: transport {connection.transport!r} needs a folder for sockets, which only our "
-            "provisioner makes; use tcp"
+            "provisioner creates; use tcp"
         )
 
 

@@ -149,8 +149,9 @@ class StubKernel:
 
     def _text(self) -> str:
         return (
-            f"OpenShell: the kernel could not be {self._what}, and no cell is run.\n\n{self._reason}\n\n"
-            "Put this right, then restart the kernel."
+            f"OpenShell: the kernel could not be {self._what}, and no cell runs.\n\n"
+            f"{self._reason}\n\n"
+            "Correct this, then restart the kernel."
         )
 
     def _language_info(self) -> dict[str, Any]:
