@@ -298,7 +298,7 @@ def _prepare() -> str:
             return f"WARNING: OpenShell does NOT confine this kernel: {reason}. See `%policy show`."
         for skipped in record["effective"]["skipped"]:
             if skipped["origin"] == "workdir":
-                return f"OpenShell: this notebook cannot use its folder {skipped['path']}: {skipped['why']}."
+                return f"OpenShell: this notebook's folder {skipped['path']} is not granted: {skipped['why']}."
     except (ValueError, LookupError, TypeError, RecursionError):
         return "WARNING: the record of this sandbox is damaged. See `%policy show`."
     return ""
