@@ -443,8 +443,8 @@ def test_cuda_is_led_to_the_mps_server_only_where_the_policy_asks_for_it(started
     assert asking["mps"] == str(pipes)
     assert without["mps"].endswith("/run/no-mps")
     assert none["nodes"] == dict.fromkeys(ALL, "EACCES")
-    said = "code that names the folder uses the GPUs of the MPS server"
-    assert [said in kernel["show"] for kernel in (asking, without, none)] == [False, True, False]
+    unenforced = [[item["what"] for item in kernel["effective"]["unenforced"]] for kernel in (asking, without, none)]
+    assert ["the MPS server" in whats for whats in unenforced] == [False, True, False]
 
 
 def test_the_suite_for_machines_with_a_gpu_runs_as_far_as_the_stand_ins_allow(on_machine):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.paths import is_within
 from openshell_kernel.kernel.text import sentence
 from openshell_kernel.kernel.views.view import label
 from openshell_kernel.policy.effective import Access
@@ -115,7 +116,7 @@ def _withheld(verdicts: tuple[Verdict, ...]) -> Iterable[str]:
 
 def _private_home(snapshot: Snapshot, path: str) -> Iterable[str]:
     home = snapshot.effective.home
-    if home and (path == home.path or path.startswith(home.path + "/")):
+    if home and is_within(path, home.path):
         yield (
             "This lies in the kernel's private home: here ~ leads there. For a file of your account, write its full "
             "path instead of ~."

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from openshell_kernel.base import libc, mounts
+from openshell_kernel.base.paths import is_beneath
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer
 from openshell_kernel.sandbox.probes import WORKS, equals, outcome_of
@@ -50,7 +51,7 @@ class Processes(Layer[Parameters]):
             return self.absent(f"{_SHOWN}: a /proc of the kernel's own takes root")
         try:
             mounts.enter_namespace()
-            beneath = [mount.point for mount in mounts.mounts() if mount.point.startswith(_PROC + "/")]
+            beneath = [mount.point for mount in mounts.mounts() if is_beneath(mount.point, _PROC)]
             if any(not point.startswith(_REPLACEABLE) for point in beneath):
                 return self.absent(f"{_SHOWN}: a container has mounts of its own beneath it, which stay")
             flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
