@@ -59,5 +59,5 @@ def test_with_the_operators_leave_it_runs_and_says_that_this_layer_is_missing(st
     outcome = start(without, required={"seccomp": False})
     assert "I run" in outcome["text"]
     shown = " ".join(outcome["shown"].split())
-    assert "[ ] seccomp: " in shown
+    assert "[ ] seccomp (missing): " in shown
     assert words in shown
