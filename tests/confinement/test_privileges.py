@@ -2,8 +2,8 @@
 
 import json
 import os
-import pty
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -235,13 +235,12 @@ def in_terminal(position, how):
         if TERMINALS[position]:
             option, code = TERMINALS[position]
             words = [PYTHON, option, code.replace("WORDS", repr((words[0], words)))]
-        os.set_inheritable(file.fileno(), True)
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.dup2(output.fileno(), 1)
-            os.execv(words[0], words)  # noqa: S606 - no shell is wanted
-        os.waitpid(pid, 0)
-        os.close(terminal)
+        # By a program, because xdist's workers have threads: what is forked of them by hand can wait for ever.
+        outer, inner = os.openpty()
+        command = ["setsid", "--ctty", *words]
+        subprocess.run(command, stdin=inner, stdout=output, stderr=inner, pass_fds=(file.fileno(),), timeout=60)
+        os.close(inner)
+        os.close(outer)
         output.seek(0)
         text = output.read()
     return json.loads(text)
