@@ -28,6 +28,13 @@ _SYSTEM_FOLDERS = ("/", "/dev", "/opt", "/run", "/var")
 _SOURCES = ("/usr/src", "/usr/local/src")
 
 
+class Step(NamedTuple):
+    """A folder, a symbolic link or at last the file on the way of a path; no link leads to `place`."""
+
+    place: str
+    status: os.stat_result
+
+
 class Way(NamedTuple):
     """Where a path leads.
 
@@ -58,7 +65,7 @@ def walk(path: str, folders: Sequence[str] = ()) -> Way:
     except BaseException:
         os.close(walker.fd)
         raise
-    return Way(fd=walker.fd, places=tuple(walker.places), planted=walker.planted)
+    return Way(fd=walker.fd, places=tuple(step.place for step in walker.steps), planted=walker.planted)
 
 
 def planted_link(path: str, folders: Sequence[str] = ()) -> str:
@@ -69,6 +76,22 @@ def planted_link(path: str, folders: Sequence[str] = ()) -> str:
         return ""
     os.close(way.fd)
     return way.planted
+
+
+def steps(path: str) -> tuple[Step, ...]:
+    """Return the root folder and every place that an absolute path leads through, each as it was when it was passed.
+
+    Raises:
+        OSError: it leads nowhere.
+    """
+    walker = _Walker(path, ())
+    try:
+        root = Step("/", os.fstat(walker.fd))
+        while walker.ahead:
+            walker.step()
+    finally:
+        os.close(walker.fd)
+    return (root, *walker.steps)
 
 
 def links_and_end(path: str) -> tuple[str, ...]:
@@ -109,7 +132,7 @@ class _Walker:
     def __init__(self, path: str, folders: Sequence[str]) -> None:
         self.ahead = path.split("/")[::-1]
         self.place = "/"
-        self.places: list[str] = []
+        self.steps: list[Step] = []
         self.links: list[str] = []
         self.planted = ""
         self.fd = os.open("/", _OPEN)
@@ -127,8 +150,8 @@ class _Walker:
             fd = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=self.fd)
             self.ahead.pop()
             place = os.path.join(self.place, name)
-            self.places.append(place)
             status = os.fstat(fd)
+            self.steps.append(Step(place, status))
             if stat.S_ISLNK(status.st_mode):
                 self._follow(name, place, fd, status)
             else:
