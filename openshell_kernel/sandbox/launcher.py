@@ -19,6 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from openshell_kernel.base import wire
+from openshell_kernel.base.descriptors import close_all_but
 from openshell_kernel.base.sealed import VARIABLE, sealed
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.enforcing import context, enforce
@@ -41,16 +42,16 @@ def main(argv: Sequence[str]) -> int:
         os.execv(sys.executable, [sys.executable, "-I", "-m", "openshell_kernel.server.standalone", *argv])  # noqa: S606 - no shell is wanted
     plan_fd, report_fd, ending_fd = _descriptors(argv)
     given = {plan_fd, report_fd, *(() if ending_fd is None else (ending_fd,))}
-    _close_all_but(0, 1, 2, *given)
+    close_all_but(0, 1, 2, *given)
     _let_go_of_terminals()
     for fd in given - {0, 1, 2}:
         os.set_inheritable(fd, False)
     try:
         _run(plan_fd, report_fd, ending_fd)
     except ConfinementError as error:
-        _refuse(report_fd, str(error))
+        _report_refusal(report_fd, str(error))
     except (OSError, ValueError) as error:
-        _refuse(report_fd, f"the kernel cannot be started: {error}")
+        _report_refusal(report_fd, f"the kernel cannot be started: {error}")
     return 1
 
 
@@ -127,7 +128,7 @@ def _kept(record: dict[str, Any]) -> int:
         ) from None
 
 
-def _refuse(fd: int, error: str) -> None:
+def _report_refusal(fd: int, error: str) -> None:
     _report(fd, {"status": "refused", "error": error}, f"OpenShell GPU: the kernel was not started.\n{error}")
 
 
@@ -159,14 +160,6 @@ def _let_go_of_terminals() -> None:
                 new = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             os.dup2(new, fd)
             os.close(new)
-
-
-def _close_all_but(*kept: int) -> None:
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in kept:
-            # The descriptor of the listing itself is in the list, and closed by now.
-            with contextlib.suppress(OSError):
-                os.close(fd)
 
 
 if __name__ == "__main__":

@@ -3,23 +3,20 @@
 The launcher executes this module when it is started without a plan, as the kernelspec's argv does in the hands of a
 client that knows nothing of provisioners. The process stays the same from the client's Popen to the kernel, so that
 its signals reach the kernel. Such a client learns nothing of why a start is refused, and waits: so the process becomes
-the refusal kernel then, which answers each cell with the reason.
+the stub kernel then, which answers each cell with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import itertools
 import json
 import os
-import stat
 import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from openshell_kernel.base.text import printable_lines
@@ -32,20 +29,19 @@ from openshell_kernel.server.planning.loading import load_policy, trusted_enviro
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.planning.request import Connection, KernelRequest
 from openshell_kernel.server.process import janitor
+from openshell_kernel.server.process.detaching import detach
 from openshell_kernel.server.process.ending import Ending
 from openshell_kernel.server.process.handover import become_launcher, check_launch
+from openshell_kernel.server.process.leaving import leave
 from openshell_kernel.server.process.logs import client_logs
 from openshell_kernel.server.stub.plan import first_stub_plan
 from openshell_kernel.server.traits import kernelspec_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn
 
 _KERNELSPEC = "share/jupyter/kernels/openshell-gpu"
-_pipes: set[tuple[int, int]] = set()
-"""Those that were put in the place of something else already."""
-
 _USAGE = "usage: launcher [--kernelspec FOLDER] -f CONNECTION_FILE [ipykernel options]"
 
 
@@ -58,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
             traceback.print_exc()
         reason = str(error) or repr(error)
         sys.stderr.write(f"OpenShell GPU: the kernel was not started.\n{printable_lines(reason)}\n")
-        _refuse(list(argv), reason)
+        _stand_in(list(argv), reason)
     return 1
 
 
@@ -72,7 +68,7 @@ def _start(argv: list[str]) -> NoReturn:
     loaded = dataclasses.replace(loaded, notices=(*loaded.notices, *gateway.notices(loaded.source, os.environ)))
     trusted = trusted_environment(loaded)
     logs = client_logs()
-    _detach(trusted)
+    detach(trusted)
     private = PrivateDir()
     hearing, speaking = os.pipe()
     ending = Ending(os.pidfd_open(os.getpid()), hearing)
@@ -108,14 +104,14 @@ def _start(argv: list[str]) -> NoReturn:
     become_launcher(planned.plan, trusted, ending=speaking)
 
 
-def _refuse(argv: list[str], reason: str) -> None:
-    """Become the refusal kernel, if that can be: then this does not return."""
+def _stand_in(argv: list[str], reason: str) -> None:
+    """Become the stub kernel, if that can be: then this does not return."""
     try:
         # It is not known which folders a sandbox may write: none of LD_LIBRARY_PATH is safe.
         environment = interpreter.scrubbed(os.environ, ["/"])
         connection = _connection(argv)
         plan = first_stub_plan(environment, reason=reason, connection_file=connection.path, sockets=connection.sockets)
-        _detach(environment)
+        detach(environment)
         become_launcher(plan, environment)
     except Exception as error:  # noqa: BLE001 - there is nobody left to tell
         sys.stderr.write(
@@ -190,83 +186,12 @@ def _check_transport(connection: _Connection) -> None:
         )
 
 
-def _detach(environment: dict[str, str]) -> None:
-    """Put a pipe in the place of what the client gave as stdout and stderr, and nothing in that of a file as stdin.
-
-    A kernel that inherited the client's own descriptors could rewrite the file behind them, read what others write
-    into the same pipe, or steer the terminal.
-    """
-    pipes: dict[tuple[int, int], int] = {}
-    for fd in filter(_is_shared, (1, 2)):
-        file = _identity(fd)
-        if file not in pipes:
-            reading, pipes[file] = os.pipe()
-            _pipes.add(_identity(pipes[file]))
-            copier = [sys.executable, "-I", "-m", "openshell_kernel.server.process.copier", str(os.getpid())]
-            _leave(copier, environment, streams={0: reading, 1: fd})
-            os.close(reading)
-        os.dup2(pipes[file], fd)
-    for fd in pipes.values():
-        os.close(fd)
-    if _is_shared(0) and stat.S_ISREG(os.fstat(0).st_mode):
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-
-
-def _is_shared(fd: int) -> bool:
-    """Return whether others read or write what is behind a descriptor, as they do not behind /dev/null."""
-    try:
-        return _identity(fd) not in _pipes and (not stat.S_ISCHR(os.fstat(fd).st_mode) or os.isatty(fd))
-    except OSError:
-        return False  # closed
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
-
-
 def _leave_janitor(ending: Ending, path: str, environment: dict[str, str], *, keep: int) -> None:
     """Leave a process behind that removes a path when nothing is left of this process, by then the kernel.
 
     Until then it keeps a descriptor open, and with it a lock.
     """
-    _leave(janitor.command(ending, path), environment, keep=(cast("int", ending.kernel), ending.keeper, keep))
-
-
-def _leave(
-    command: list[str],
-    environment: dict[str, str],
-    *,
-    keep: tuple[int, ...] = (),
-    streams: Mapping[int, int] = MappingProxyType({}),
-) -> None:
-    """Leave a process behind that runs a program, with these descriptors kept open and these as standard streams.
-
-    It is nobody's child, so that ipykernel, which ends its children at shutdown, does not end it too early.
-    """
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    os.chdir("/")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    # Copies, because one of the three may be wanted as another of them.
-    sources = [os.dup(streams.get(fd, nothing)) for fd in (0, 1, 2)]
-    for fd, source in enumerate(sources):
-        os.dup2(source, fd)
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in (0, 1, 2, *keep):
-            # The descriptor of the listing itself is in the list, and closed by now.
-            with contextlib.suppress(OSError):
-                os.close(fd)
-    for fd in keep:
-        os.set_inheritable(fd, True)
-    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+    leave(janitor.waiting(ending, path), environment, keep=(cast("int", ending.kernel), ending.keeper, keep))
 
 
 if __name__ == "__main__":

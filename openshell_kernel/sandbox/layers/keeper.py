@@ -15,6 +15,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from openshell_kernel.base.descriptors import close_all_but
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import keeper, ruleset
@@ -132,9 +133,5 @@ def _let_go_of_all_but(pidfd: int, ending: int | None) -> int:
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in (0, 1, 2, pidfd, ending):
-            # The descriptor of the listing itself is in the list, and closed by now.
-            with contextlib.suppress(OSError):
-                os.close(fd)
+    close_all_but(0, 1, 2, pidfd, ending)
     return 1 if ending is None else ending

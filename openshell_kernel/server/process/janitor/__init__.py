@@ -1,10 +1,9 @@
-"""The process that waits for the end of a kernel, which may go on without the server that started it.
+"""The processes that look after a kernel, and may go on without the server that started it; see `__main__`.
 
-It keeps the record of the GPUs that the kernel holds locked until nothing of the kernel is left, and removes what a
-kernel leaves behind where no provisioner does: that record, and its private folder.
-
-A program of its own, so that it does not keep, for as long as the kernel lives, the environment that the kernel must
-not see.
+One waits for the kernel's end: it keeps the record of the GPUs that the kernel holds locked until nothing of the kernel
+is left, and removes what a kernel leaves behind where no provisioner does: that record, and its private folder. The
+other copies a kernel's output to where its client wants it, where no provisioner does: each line is marked and made
+harmless, see `output`.
 """
 
 from __future__ import annotations
@@ -14,21 +13,33 @@ import os
 import subprocess
 import sys
 import threading
+from enum import Enum
 from typing import TYPE_CHECKING, cast
-
-from openshell_kernel.server.dirs.untrusted_tree import remove_tree
-from openshell_kernel.server.process.ending import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openshell_kernel.gpu.claims import Claim
+    from openshell_kernel.server.process.ending import Ending
+
+_PROGRAM = (sys.executable, "-I", "-m", __name__)
 
 
-def command(ending: Ending, path: str = "") -> list[str]:
+class Job(Enum):
+    """What a janitor does."""
+
+    WAIT = "wait"
+    COPY = "copy"
+
+
+def waiting(ending: Ending, path: str = "") -> list[str]:
     """Return the command of the process that waits for an ending and then removes a path; it inherits `ending`."""
-    program = [sys.executable, "-I", "-m", "openshell_kernel.server.process.janitor"]
-    return [*program, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
+    return [*_PROGRAM, Job.WAIT.value, str(ending.kernel), str(ending.keeper), path, *ending.nodes]
+
+
+def copying(kernel_id: str) -> list[str]:
+    """Return the command of the process that copies a kernel's output from its stdin to its stdout."""
+    return [*_PROGRAM, Job.COPY.value, kernel_id]
 
 
 def entrust(claim: Claim, ending: Ending, environment: Mapping[str, str]) -> None:
@@ -51,7 +62,7 @@ def start(ending: Ending, environment: Mapping[str, str], *, keep: int, path: st
     Processes can be watched here: `ending` has a `kernel`.
     """
     return subprocess.Popen(
-        command(ending, path),
+        waiting(ending, path),
         cwd="/",
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -61,17 +72,3 @@ def start(ending: Ending, environment: Mapping[str, str], *, keep: int, path: st
         # Out of reach of what ends this process and its group, such as a terminal's Ctrl-C.
         start_new_session=True,
     )
-
-
-def main(ending: Ending, path: str) -> None:
-    """Wait for the end of a kernel and all that it has started, then remove a folder or file, if one is given."""
-    ending.wait()
-    if os.path.isdir(path):
-        remove_tree(path)
-    elif path:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
-if __name__ == "__main__":
-    main(Ending(int(sys.argv[1]), int(sys.argv[2]), sys.argv[4:]), sys.argv[3])
