@@ -35,7 +35,7 @@ class ConfinedKernelManager(AsyncMappingKernelManager):
         """Shut down all kernels. Called by jupyter_server when it stops.
 
         A start that failed is still listed, and would keep the server from stopping: see
-        `managers.forget_failed_start`, which never hears of kernels whose kernelspec is refused.
+        `jupyter_compat.forget_failed_start`, which never hears of kernels whose kernelspec is refused.
         """
         for kernel_id, start in list(self._pending_kernels.items()):
             if isinstance(start, asyncio.Future) and start.done() and kernel_id not in self:

@@ -1,4 +1,4 @@
-"""A program that starts a kernel, has its restart refused, says the refusal kernel's process id, and waits.
+"""A program that starts a kernel, has its restart refused, says the stub kernel's process id, and waits.
 
 Usage: killed_server.py WORKDIR POLICY, where POLICY is the user's policy file.
 """

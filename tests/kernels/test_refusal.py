@@ -179,7 +179,7 @@ def test_it_ends_with_the_server_that_was_killed(user, write_policy):
             assert kernels.processes(pid)
         finally:
             killed.kill()
-    kernels.eventually(lambda: not kernels.processes(pid), "the end of the refusal kernel")
+    kernels.eventually(lambda: not kernels.processes(pid), "the end of the stub kernel")
 
 
 def test_it_is_confined_and_knows_no_variable_of_the_servers(user, write_policy, monkeypatch):

@@ -212,7 +212,7 @@ def test_a_refused_start_ends_with_its_client(user, write_policy):
     assert os.path.exists(f"/proc/{pid}")
     process.process.kill()
     process.process.communicate()
-    kernels.eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the refusal kernel")
+    kernels.eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the stub kernel")
 
 
 def test_a_connection_that_cannot_be_confined_is_refused_over_that_connection(user):

@@ -29,7 +29,7 @@ class PrivateDir:
     """A new folder of mode 0700 that only this kernel's sandbox is given, and that goes away with the kernel.
 
     Raises:
-        LaunchError: no folder can be made whose sockets' names are short enough for the operating system.
+        LaunchError: no folder can be made whose sockets' names are short enough for Linux.
     """
 
     def __init__(self) -> None:

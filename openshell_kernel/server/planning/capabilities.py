@@ -27,7 +27,7 @@ READ_SEARCH = "dac_read_search"
 OVERRIDE = "dac_override"
 _READ, _WRITE, _SEARCH = 0o4, 0o2, 0o1
 _READ_SEARCH_BIT = 1 << 2  # linux/capability.h
-# What is in these belongs to the operating system, which decides by more than owners.
+# What is in these belongs to Linux, which decides by more than owners.
 _SPECIAL = ("/dev", "/proc", "/sys")
 
 

@@ -1,7 +1,7 @@
-"""Places that a sandbox must not be given by accident: where they are, for this user on this machine.
+"""Paths that a sandbox must not be given by accident: where they are, for this user on this machine.
 
 They hold configuration that unconfined programs obey, credentials, or code that they import. What to make of them says
-`policy.places`.
+`policy.protected_paths`.
 """
 
 from __future__ import annotations

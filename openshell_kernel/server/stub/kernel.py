@@ -1,4 +1,4 @@
-"""The refusal kernel: stands in for a kernel that was refused, and answers every cell with the reason.
+"""The stub kernel: stands in for a kernel that was refused, and answers every cell with the reason.
 
 Jupyter has no way to tell a person why a restart failed: the notebook would say "restarting" for ever. So the
 provisioner starts this program in the kernel's place, on the same sockets, until a restart succeeds. A client that
@@ -6,7 +6,7 @@ ignores provisioners does not even learn why a first start failed: there, `stand
 
 It runs no code of anybody's: it understands the messages of Jupyter's protocol and replies to them, reads no file but
 its connection file, and imports neither IPython nor ipykernel, which would run the files of a profile. It is started
-by the launcher nevertheless, with the tightest plan that lets it run; see `refusal_plan`. What the machine
+by the launcher nevertheless, with the tightest plan that lets it run; see `stub.plan`. What the machine
 cannot enforce, which may be the very reason of the refusal, is no obstacle to it.
 
 Source: Messaging in Jupyter, https://jupyter-client.readthedocs.io/en/stable/messaging.html
@@ -27,9 +27,9 @@ from jupyter_client.session import Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REASON_VARIABLE = "OPENSHELL_REFUSAL"
-WHAT_VARIABLE = "OPENSHELL_REFUSAL_WHAT"
-LANGUAGE_VARIABLE = "OPENSHELL_REFUSAL_LANGUAGE"
+REASON_VARIABLE = "OPENSHELL_STUB_REASON"
+WHAT_VARIABLE = "OPENSHELL_STUB_WHAT"
+LANGUAGE_VARIABLE = "OPENSHELL_STUB_LANGUAGE"
 """How the trusted side passes the reason, what was refused, and the language of the kernel that this one stands in for.
 
 What was refused is a participle: the kernel was not `started`, or `restarted`.
@@ -105,7 +105,7 @@ class StubKernel:
 
     def _reply(self, kind: str, content: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
         if kind == "execute_request":
-            return self._refuse(content, message)
+            return self._answer_cell(content, message)
         if kind == "shutdown_request":
             self._stopping = True
             self._publish("shutdown_reply", {"status": "ok", "restart": bool(content.get("restart"))}, message)
@@ -114,7 +114,7 @@ class StubKernel:
         harmless: dict[str, dict[str, Any]] = {
             "kernel_info_request": {
                 "protocol_version": _PROTOCOL,
-                "implementation": "openshell_refusal",
+                "implementation": "openshell_stub",
                 "implementation_version": "1",
                 "language_info": self._language_info(),
                 "banner": self._text(),
@@ -131,7 +131,7 @@ class StubKernel:
             return {"status": "ok", **harmless[kind]}
         return self._error()
 
-    def _refuse(self, content: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    def _answer_cell(self, content: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
         if not content.get("silent"):
             self._count += 1
             given = {"code": content.get("code", ""), "execution_count": self._count}

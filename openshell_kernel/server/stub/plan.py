@@ -1,4 +1,4 @@
-"""How the refusal kernel is confined: by the launcher, with less than any kernel gets."""
+"""How the stub kernel is confined: by the launcher, with less than any kernel gets."""
 
 from __future__ import annotations
 
