@@ -347,3 +347,10 @@ def test_the_shell_completes_every_command_and_its_options(command, cli):
     described = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", own, re.MULTILINE)
     assert completed(command.name, "-") >= set(described)
     assert completed(command.name, "x") == set()
+
+
+def test_a_reader_that_has_enough_is_no_error(home):
+    (home / "wrong.yaml").write_text(f"version: 1\nfilesystem_policy: {{read_only: [{', '.join(['x'] * 9000)}]}}\n")
+    command = f"{sys.executable} -m openshell_kernel.cli check --json {home / 'wrong.yaml'} | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=home, timeout=60)
+    assert (done.stdout, done.stderr) == ("[\n", "")

@@ -6,6 +6,7 @@ Each command is a module of its own name here; what several of them share has na
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -83,10 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().parse_args(words)
         raise AssertionError(words)
     try:
-        return command.run(words[1:])
+        status = command.run(words[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough, as `head` has; and Python is not to complain of it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OpenShellError as error:
         complain(error)
         return 1
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
