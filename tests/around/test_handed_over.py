@@ -3,7 +3,7 @@
 import venv
 
 import pytest
-from around.test_environment_beside import NAME, environment, kernelspec, shown
+from around.test_environment_beside import NAME, environment, kernelspec
 from support import kernels
 
 GIVE = """
@@ -45,7 +45,7 @@ def test_an_environment_can_be_written_through_another_kernels_view_of_it(user, 
         root = f"take({one.value('place')!r})"
         wrote = two.run(f"os.write(os.open({str(module)[1:]!r}, os.O_WRONLY | os.O_TRUNC, dir_fd={root}), b'theirs')")
         assert wrote.error == ""
-        assert "Unix socket" in shown(two)
+        assert "Unix socket" in two.shown()
     assert module.read_text() == "theirs"
 
 
@@ -59,7 +59,7 @@ def test_a_file_can_be_read_that_the_other_may_read(user):
         assert two.run(f"open({str(user / 'notebooks' / 'mine.txt')!r})").error.startswith("PermissionError")
         one.run("giving(os.open('mine.txt', os.O_RDONLY))")
         assert two.value(f"os.read(take({one.value('place')!r}), 9)") == b"mine"
-        assert "Unix socket" in shown(two)
+        assert "Unix socket" in two.shown()
 
 
 def test_an_environment_that_runs_no_kernel_is_not_kept(user):
@@ -67,4 +67,4 @@ def test_an_environment_that_runs_no_kernel_is_not_kept(user):
     venv.create(folder / "env", with_pip=False)
     with kernels.started(cwd=folder) as kernel:
         assert kernel.run("open('env/pyvenv.cfg', 'a')").error == ""
-        assert "a Python environment that runs no kernel" in shown(kernel)
+        assert "a Python environment that runs no kernel" in kernel.shown()

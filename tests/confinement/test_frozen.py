@@ -50,8 +50,8 @@ def test_it_is_kept_and_all_around_it_is_writable(place, user):
     *refused, created, read = launched.outcomes
     assert set(refused) <= FROZEN
     assert (created, read) == ("ok", "ok")
-    assert launched.layers["Read-only environment"]["active"]
-    assert ("user namespace" in launched.layers["Read-only environment"]["detail"]) is (user is not None)
+    assert launched.layers["read_only"]["active"]
+    assert ("user namespace" in launched.layers["read_only"]["detail"]) is (user is not None)
 
 
 @pytest.mark.parametrize("user", USERS)

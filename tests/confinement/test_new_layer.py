@@ -86,7 +86,7 @@ def test_the_launcher_enforces_it_the_report_has_it_and_a_probe_finds_it(house):
         record={"effective": {}},
     )
     launched = launch(asked.with_layer("umask", {}), imports=str(house))
-    assert launched.layers["Private files"]["status"] == "enforced"
+    assert launched.layers["umask"]["status"] == "enforced"
     (finding,) = [finding for finding in launched.outcomes["findings"] if finding["name"] == "umask"]
     assert finding["probes"] == [{"tried": "ask for the mask", "outcome": "0o77", "holds": True}]
 

@@ -58,7 +58,7 @@ def test_no_capability_is_left_to_the_kernel_nor_to_a_program_that_it_runs(user)
     sets = SETS if user is None and os.geteuid() == 0 else [name for name in SETS if name != "CapBnd"]
     for outcome in launched.outcomes:
         assert {outcome[name] for name in sets} == {0}
-    assert launched.layers["Capabilities dropped"]["active"]
+    assert launched.layers["capabilities"]["active"]
 
 
 @root_only
@@ -67,7 +67,7 @@ def test_root_without_the_right_to_change_its_capability_sets_loses_them_all_the
     wrapper = ["setpriv", "--bounding-set=-setpcap"]
     launched = launch(plan(*attempts, proc="protect"), wrapper=wrapper)
     assert [launched.outcomes[0]["CapEff"], launched.outcomes[1]["CapEff"], launched.outcomes[2]] == [0, 0, "EPERM"]
-    assert "no_new_privs" in launched.layers["Capabilities dropped"]["detail"]
+    assert "no_new_privs" in launched.layers["capabilities"]["detail"]
     assert unconfined(["capabilities"])[0]["CapEff"] != 0
 
 
@@ -138,7 +138,7 @@ def test_root_works_in_the_folder_of_another_user_with_one_capability_and_reache
     assert launched.outcomes[5:7] == ["EPERM", "EPERM"]
     for outcome in launched.outcomes[7:]:
         assert {outcome[name] for name in SETS} == {DAC_OVERRIDE}
-    assert "CAP_DAC_OVERRIDE" in launched.layers["Capabilities dropped"]["detail"]
+    assert "CAP_DAC_OVERRIDE" in launched.layers["capabilities"]["detail"]
     assert unconfined(*attempts[2:4]) == ["ok", "ok"]
 
 
@@ -169,7 +169,7 @@ def test_the_kernel_takes_on_an_identity_for_good(foreign):
     assert {launched.outcomes[1][name] for name in SETS} == {0}
     assert launched.outcomes[2:] == ["EPERM", "EPERM", "ok", "renamed", 1500]
     assert (foreign / "new").stat().st_uid == 1500
-    check_message(launched.layers["Identity"]["detail"], 1500, 1501, "44, 1502")
+    check_message(launched.layers["identity"]["detail"], 1500, 1501, "44, 1502")
 
 
 @root_only

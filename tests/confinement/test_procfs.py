@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="to an ordinary user /proc is no danger"),
 ]
 PATTERN = "/proc/sys/kernel/core_pattern"
-TUNABLES = "Controls in /proc protected"
+TUNABLES = "tunables"
 WITHOUT_MOUNTS = ["setpriv", "--bounding-set=-sys_admin"]
 
 
@@ -56,7 +56,7 @@ def test_only_the_kernels_own_processes_are_there():
     processes, itself, *others = launched.outcomes
     assert processes == [itself]
     assert [outcome for outcome in others if outcome not in ("EPERM", "ENOENT")] == []
-    assert launched.layers["Other processes hidden"]["active"]
+    assert launched.layers["processes"]["active"]
     shown, *reached = unconfined(["processes"], *attempts)
     assert os.getpid() in shown
     assert reached == ["ok"] * 3
@@ -96,7 +96,7 @@ def test_what_a_container_has_mounted_beneath_proc_stays():
         plan(["is device", "/proc/uptime"], ["write", PATTERN], ["named thread"], proc="protect"), wrapper=hidden
     )
     assert launched.outcomes == [True, "EROFS", "renamed"]
-    assert not launched.layers["Other processes hidden"]["active"]
+    assert not launched.layers["processes"]["active"]
 
 
 def test_without_the_right_to_mount_the_start_is_refused_with_the_remedy():

@@ -136,7 +136,7 @@ def launch(plan, *, user=None, wrapper=(), imports=IMPORTS):
         return Launched(refused=messages[-1]["error"])
     assert process.returncode == 0, process.stderr
     reported = messages[0]["report"]["layers"]
-    layers = {layer["title"]: {**layer, "active": layer["status"] == "enforced"} for layer in reported}
+    layers = {layer["name"]: {**layer, "active": layer["status"] == "enforced"} for layer in reported}
     return Launched(outcomes=json.loads(process.stdout), layers=layers)
 
 

@@ -34,7 +34,7 @@ class Processes(Layer[Parameters]):
     """A /proc that shows only processes which this one could trace: with Landlock, those of its sandbox."""
 
     name = "processes"
-    title = "Other processes"
+    title = "Other processes hidden"
     covers = "In /proc the kernel sees only its own processes."
     residual = (
         Unenforced(

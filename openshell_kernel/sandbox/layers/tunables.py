@@ -47,7 +47,7 @@ class Tunables(Layer[Parameters]):
     """Read-only mounts over all of /proc but the folders of processes; what counts is how it turns out."""
 
     name = "tunables"
-    title = "Kernel tunables in /proc"
+    title = "Controls in /proc protected"
     covers = "A kernel that runs as root cannot write the controls of the machine in /proc."
     residual = (
         Unenforced(
