@@ -11,6 +11,7 @@ Source: the kernel's Documentation/userspace-api/landlock.rst, "IPC scoping".
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ _BY_SESSION = (
     "leaves the session goes on"
 )
 _UPDATE = "update to Linux 6.12 or newer"
+_LONGEST_NUMBER = 20  # digits
 
 
 class Keeper(Layer[NoParameters]):
@@ -104,10 +106,13 @@ def _leave(pidfd: int, kernel: int, ending: int | None, *, scoped: bool, same_us
         finally:
             os._exit(0)
     os.close(writing)
-    with open(reading, "rb") as stream:
-        told = stream.read()
+    # The keeper, which holds the other end for a while, need not be waited for.
+    told = os.read(reading, _LONGEST_NUMBER)
+    os.close(reading)
     os.waitpid(child, 0)
-    return int(told or b"0")
+    if not told:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return int(told)
 
 
 def _become_keeper(pidfd: int, kernel: int, ending: int | None, *, scoped: bool, same_user: bool) -> None:
