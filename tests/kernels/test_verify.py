@@ -56,7 +56,7 @@ def test_an_operator_is_told_what_is_not_as_it_was_reported(landlock_abi, user):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=user, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert "FAILED Nothing stays behind" in done.stdout
+    assert "FAILED All ends with the kernel" in done.stdout
 
 
 def test_a_kernel_that_does_not_start_has_an_exit_status_of_its_own(user):

@@ -57,7 +57,7 @@ class Capabilities(Layer[Parameters]):
 
     name = "capabilities"
     title = "Capabilities dropped"
-    covers = "The kernel has no power beyond its user's, and no program that it starts gains any."
+    covers = "The kernel has no powers beyond its user's, and no program that it starts gains any."
     residual = (Unenforced(what="capabilities", why="The kernel has those of the server", wide_open=True),)
     need = Need.ALWAYS
     takes = Parameters
@@ -104,8 +104,8 @@ class Capabilities(Layer[Parameters]):
         wrong = [name for name in names if after[name] != self._kept]
         if wrong or (self._thorough and libc.prctl(_GET_SECUREBITS) & 0xFF != _SECUREBITS):
             raise ConfinementError(
-                f"the kernel's capabilities were dropped, and are still there ({', '.join(wrong) or 'securebits'}); "
-                "a security module of this machine interferes"
+                "the kernel's capabilities were dropped, but are still there "
+                f"({', '.join(wrong) or 'securebits'}); a security module of this machine interferes"
             )
 
     def _what(self) -> str:
@@ -113,7 +113,7 @@ class Capabilities(Layer[Parameters]):
             return "all of them"
         names = " and ".join(f"CAP_{name.upper()}" for name in self.parameters.keep)
         reach = (
-            "nothing bounds it: Landlock is missing"
+            "nothing limits it: Landlock is missing"
             if self.context.support.abi is None
             else "Landlock bounds what is read, written and run with it, and not what else it opens"
         )
@@ -129,9 +129,9 @@ def _close_ways_back(before: dict[str, int], kept: int) -> None:
     missing = [name for name, number in KEEPABLE.items() if (kept & ~before["CapPrm"]) >> number & 1]
     if missing:
         raise ConfinementError(
-            f"the notebook needs a folder that another user owns, and this process lacks CAP_{missing[0].upper()} "
-            "itself: let the policy's process.run_as_user name the owner, change the folder's owner, or grant the "
-            "container that capability"
+            f"the notebook needs a folder of another user, but this process lacks CAP_{missing[0].upper()} "
+            "itself; name the owner in the policy's process.run_as_user, change the folder's owner, or grant "
+            "the container that capability"
         )
     held = before["CapPrm"]
     capabilities.set_to(permitted=held, effective=held, inheritable=kept)
@@ -161,4 +161,4 @@ def _cannot_be_dropped(error: OSError) -> ConfinementError:
 def _way_back(bounding: int, kept: int) -> str:
     if bounding == kept:
         return "none can be regained: bounding set reduced, securebits locked"
-    return "the bounding set stays, as reducing it takes CAP_SETPCAP, but no_new_privs lets no program regain any"
+    return "the bounding set stays, because reducing it takes CAP_SETPCAP, but no_new_privs lets no program regain any"

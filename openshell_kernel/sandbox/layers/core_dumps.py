@@ -29,8 +29,8 @@ class CoreDumps(Layer[NoParameters]):
     """
 
     name = "core_dumps"
-    title = "No core dumps"
-    covers = "A crash writes no memory of the kernel's to disk, nor to a crash handler."
+    title = "Core dumps off"
+    covers = "A crash does not write the kernel's memory to disk, or to a crash handler."
     residual = (
         Unenforced(
             what="core dumps",
@@ -46,7 +46,7 @@ class CoreDumps(Layer[NoParameters]):
             resource.setrlimit(resource.RLIMIT_CORE, _LIMIT)
         except (OSError, ValueError) as error:
             return self.absent(f"the limit on core dumps cannot be set: {error}")
-        return self.enforced("a crash writes no memory to disk or to a handler, while seccomp keeps the limit as it is")
+        return self.enforced("a crash writes no memory to disk or to a handler, as long as seccomp keeps the limit")
 
     @classmethod
     def verify(cls, report: Report) -> tuple[Probe, ...]:  # noqa: ARG003 - the contract's

@@ -27,10 +27,10 @@ from openshell_kernel.sandbox.report import LayerStatus
 if TYPE_CHECKING:
     from openshell_kernel.sandbox.report import LayerReport, Report
 
-_SCOPED = "when the kernel ends, a process out of its reach ends all that it has started"
+_SCOPED = "a process out of the kernel's reach ends everything that the kernel started, when the kernel ends"
 _BY_SESSION = (
-    "without Landlock's signal scope (ABI 6, Linux 6.12) only the kernel's session is ended with it: a program that "
-    "leaves the session goes on"
+    "without Landlock's signal scope (ABI 6, Linux 6.12) only the kernel's session ends with it: a program "
+    "that left the session goes on"
 )
 _UPDATE = "update to Linux 6.12 or newer"
 _LONGEST_NUMBER = 20  # digits
@@ -44,8 +44,8 @@ class Keeper(Layer[NoParameters]):
     """
 
     name = "keeper"
-    title = "Nothing stays behind"
-    covers = "When the kernel ends, all that it has started is ended."
+    title = "All ends with the kernel"
+    covers = "When the kernel ends, everything that it started ends."
     residual = (
         Unenforced(
             what="processes that outlive the kernel",
@@ -69,7 +69,7 @@ class Keeper(Layer[NoParameters]):
             number = _leave(pidfd, kernel, self.context.ending, scoped=scoped, same_user=not self.context.new_user)
         except OSError as error:
             raise ConfinementError(
-                f"no process can be made that ends what the kernel leaves: {error.strerror}"
+                f"the process that ends what the kernel leaves cannot be started: {error.strerror}"
             ) from None
         finally:
             os.close(pidfd)

@@ -35,34 +35,42 @@ _BEFORE_ABI = (
         2,
         Unenforced(
             what="moving files between folders",
-            why="Linux before 5.19 (Landlock ABI 1) refuses every rename and hard link from one folder into another, "
-            "even where both are writable. Programs that do not copy instead fail, such as the caches of Triton and "
-            "PyTorch",
+            why=(
+                "Linux before 5.19 (Landlock ABI 1) refuses every rename and hard link from one folder into "
+                "another, even if both are writable. Programs that do not copy instead fail, such as the caches of "
+                "Triton and PyTorch"
+            ),
         ),
     ),
     (
         3,
         Unenforced(
             what="truncating files",
-            why="Linux before 6.2 (Landlock ABI 2) does not restrict it. Where seccomp is enforced, truncate(2) is "
-            "refused everywhere, also in the notebook's folder; opening for writing and ftruncate work there. Without "
-            "seccomp the notebook can empty every file that its user may write",
+            why=(
+                "Linux before 6.2 (Landlock ABI 2) does not decide about truncation. The seccomp layer, where it "
+                "is active, refuses truncate(2), also in the notebook's folder. Opening for writing and ftruncate "
+                "still work there. Without seccomp the notebook can empty every file that its user may write"
+            ),
         ),
     ),
     (
         5,
         Unenforced(
             what="commands to devices (ioctl)",
-            why="Linux before 6.10 (Landlock ABI 4) does not restrict them. The rules still decide which device may be "
-            "opened; a device that may be opened may also be controlled",
+            why=(
+                "Linux before 6.10 (Landlock ABI 4) does not decide about ioctl: every device that may be opened "
+                "may also be controlled. The rules still decide which devices may be opened"
+            ),
         ),
     ),
     (
         6,
         Unenforced(
             what="signals and abstract Unix sockets",
-            why="Linux before 6.12 (Landlock ABI 5) does not restrict them. The notebook can end other programs of its "
-            "user, Jupyter's server among them, and connect to their abstract sockets",
+            why=(
+                "Linux before 6.12 (Landlock ABI 5) does not decide about them. The notebook can end its user's "
+                "other programs, including Jupyter's server, and connect to their abstract sockets"
+            ),
         ),
     ),
 )
@@ -85,7 +93,7 @@ class Landlock(Layer[Parameters]):
 
     name = LANDLOCK
     title = "Filesystem rules"
-    covers = "Files that no rule grants, and other programs' signals and abstract sockets, are out of reach."
+    covers = "Files that no rule grants are out of reach, and so are other programs' signals and abstract sockets."
     residual = (
         Unenforced(
             what="files",
@@ -95,7 +103,7 @@ class Landlock(Layer[Parameters]):
         ),
     )
     need = Need.UNLESS_WAIVED
-    waiver = "to start without any confinement where the policy says best_effort"
+    waiver = "to start without confinement if the policy says best_effort"
     takes = Parameters
 
     def prepare(self) -> LayerReport | None:
@@ -226,7 +234,7 @@ def _check_applied(rules: tuple[Rule, ...]) -> None:
             "Correct or remove them, or set landlock.compatibility to best_effort, which skips them."
         )
     if all(rule.problem for rule in rules):
-        raise ConfinementError("no path of the policy can be granted; an empty ruleset would let nothing run")
+        raise ConfinementError("no path of the policy can be granted, and nothing could run; correct the paths")
 
 
 def _why_not(entry: _Opened, opened: list[_Opened]) -> str:
@@ -236,16 +244,16 @@ def _why_not(entry: _Opened, opened: list[_Opened]) -> str:
     escaped = _escapes(entry, opened)
     if escaped is not None:
         return (
-            f"a symbolic link leads from here to {entry.resolved}, out of {escaped}, which the sandbox may write: "
-            "name the target itself if it is meant"
+            f"a symlink leads from here to {entry.resolved}, out of {escaped}, which the sandbox may write; if "
+            "you mean the target, name that itself"
         )
     if entry.planted:
         return (
-            f"{entry.planted} is a symbolic link that a sandbox may have made, and it leads to {entry.resolved}: name "
-            "that instead if it is meant, or remove the link"
+            f"{entry.planted} is a symlink that a sandbox may have made. It leads to {entry.resolved}: name "
+            "that instead if you mean it, or remove the link"
         )
     if entry.rule.exact and entry.resolved != entry.rule.path:
-        return f"it leads to {entry.resolved} by now, through a symbolic link that was put there since"
+        return f"it now leads to {entry.resolved}, through a symlink that was put there in the meantime"
     return ""
 
 

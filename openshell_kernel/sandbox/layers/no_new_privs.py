@@ -22,7 +22,7 @@ class NoNewPrivs(Layer[NoParameters]):
 
     name = "no_new_privs"
     title = "no_new_privs"
-    covers = "Set-user-id programs give the kernel no privileges."
+    covers = "Set-uid programs give the kernel no privileges."
     residual = (
         Unenforced(
             what="set-user-id programs", why="A program that the policy lets run gives the notebook its owner's rights"
@@ -39,7 +39,7 @@ class NoNewPrivs(Layer[NoParameters]):
         return (
             self.enforced("set-uid programs give no privileges")
             if holds
-            else self.absent("it was set and does not hold")
+            else self.absent("it was set but does not hold")
         )
 
     @classmethod

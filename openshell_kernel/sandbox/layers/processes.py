@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PROC = "/proc"
 # systemd mounts it on demand; the others that container runtimes mount beneath /proc must stay.
 _REPLACEABLE = "/proc/sys/fs/binfmt_misc"
-_SHOWN = "the command lines of all are shown in /proc"
+_SHOWN = "the command lines of all processes are shown in /proc"
 
 
 class Parameters(NamedTuple):
@@ -59,7 +59,7 @@ class Processes(Layer[Parameters]):
         except OSError as error:
             # Inside a user namespace only its own process namespace could be shown.
             return self.absent(f"{_SHOWN}: no /proc of the kernel's own can be mounted ({error.strerror})")
-        return self.enforced("the kernel sees only its own in /proc")
+        return self.enforced("the kernel sees only its own processes in /proc")
 
     @classmethod
     def verify(cls, report: Report) -> tuple[Probe, ...]:  # noqa: ARG003 - the contract's

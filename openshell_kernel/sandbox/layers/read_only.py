@@ -169,7 +169,7 @@ def _check(path: str) -> None:
     finally:
         os.close(fd)
     if not frozen:
-        raise ConfinementError(f"{path}: was made read-only, and can be written all the same; nothing was started")
+        raise ConfinementError(f"{path}: was made read-only, but can still be written; nothing was started")
 
 
 def _open(path: str) -> int:
@@ -182,7 +182,7 @@ def _open(path: str) -> int:
     real = os.readlink(f"/proc/self/fd/{way.fd}")
     if real != path:
         os.close(way.fd)
-        raise ConfinementError(f"{path}: it leads to {real} by now, through a symbolic link that was put there since")
+        raise ConfinementError(f"{path}: it now leads to {real}, through a symlink that was put there in the meantime")
     return way.fd
 
 
@@ -206,7 +206,10 @@ def _join(folder: str, rest: str) -> str:
 
 def _why(error: OSError) -> str:
     if os.geteuid() == 0 and error.filename == "unshare":
-        return "Jupyter runs as root and may make no mounts: grant the container CAP_SYS_ADMIN, or run it as a user"
+        return (
+            "Jupyter runs as root but may not mount: grant the container CAP_SYS_ADMIN, or run Jupyter as an "
+            "ordinary user"
+        )
     remedy = _REMEDIES.get(str(error.filename), {}).get(error.errno or 0)
     return remedy or f"{error.filename or 'mount'}: {error.strerror}"
 

@@ -63,7 +63,7 @@ class Seccomp(Layer[Parameters]):
 
     name = "seccomp"
     title = "seccomp"
-    covers = "System calls that a notebook does not need and an attacker does are refused."
+    covers = "System calls that attackers need and notebooks do not are refused."
     residual = (
         Unenforced(
             what="dangerous system calls",
@@ -111,4 +111,4 @@ def _install(program: bytes) -> str:
     except OSError as error:
         return _CAUSES.get(error.errno or 0, str(error.strerror))
     # A profile of a container can pretend success.
-    return "" if libc.prctl(_PR_GET_SECCOMP) == _FILTERED else "it was accepted and is not in force"
+    return "" if libc.prctl(_PR_GET_SECCOMP) == _FILTERED else "it was accepted but is not in force"

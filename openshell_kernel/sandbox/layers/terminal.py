@@ -26,7 +26,7 @@ class Terminal(Layer[NoParameters]):
     """The session of whoever started this, and its controlling terminal, are left without becoming another process."""
 
     name = "terminal"
-    title = "No terminal"
+    title = "Terminal detached"
     covers = "The kernel cannot type into the terminal that Jupyter was started from."
     residual = (
         Unenforced(
@@ -46,7 +46,7 @@ class Terminal(Layer[NoParameters]):
                 # The leader of a process group cannot lead a session; it can still let go of the terminal.
                 pass
             else:
-                return self.enforced("a session of its own, without controlling terminal")
+                return self.enforced("a session of its own, without a controlling terminal")
         try:
             terminal = os.open(_TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:

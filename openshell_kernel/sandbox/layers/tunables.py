@@ -72,15 +72,17 @@ class Tunables(Layer[Parameters]):
             return self.enforced("read-only, like all of /proc but the folders of processes")
         named = ", ".join(writable)
         if not self.parameters.protect or not _may_write(self.context.rules, points):
-            detail = f"{named}: nothing but the policy's rules protects them; {problem or 'they stay writable'}"
+            detail = f"{named}: only the policy's rules protect them; {problem or 'they stay writable'}"
             return self.degraded(detail, _ONLY_RULES)
         cause = "a GPU needs /proc read-write, whatever the policy says," if self.parameters.for_gpu else _GRANTED
         remedy = f"{_READ_ONLY_PROC} {_AND_NOT_PROMOTED}" if self.parameters.for_gpu else _READ_ONLY_PROC
         return self.absent(
-            f"started as root, the notebook could write {named}, which control the whole machine, because {cause} and "
-            f"{problem or 'they cannot be made read-only'}",
-            remedy="start Jupyter as an ordinary user, grant the container CAP_SYS_ADMIN, have its runtime mount them "
-            f"read-only as Docker does, {remedy}",
+            f"the notebook would run as root and could write {named}, which control the whole machine, because "
+            f"{cause} and {problem or 'they cannot be made read-only'}",
+            remedy=(
+                "start Jupyter as an ordinary user, grant the container CAP_SYS_ADMIN, let its runtime mount "
+                f"them read-only as Docker does, {remedy}"
+            ),
         )
 
     @classmethod
