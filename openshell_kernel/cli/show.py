@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from openshell_kernel.server.process.records import Record
 
 _DESCRIPTION = """\
-Show what a running kernel of yours was given, as the server that started it has recorded it. `%policy show` says the
-same, but from inside the sandbox, where the notebook can change what it says. Without an id, list the kernels.
+Show what a running kernel of yours was given, as its server recorded it. `%policy show` says the same, but from inside
+the sandbox, where the notebook can change what it says. Without an id, list the kernels.
 
 A kernel that no Jupyter server or runner of this user started has no record here."""
 
@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     own = parser("show", _DESCRIPTION, epilog=_EPILOG)
     own.add_argument("kernel", nargs="?", metavar="KERNEL-ID", help="the kernel's id; its beginning is enough")
     own.add_argument("--verbose", action="store_true", help="show what each protection covers")
-    own.add_argument("--json", action="store_true", help="print it for programs, as `%%policy show --json` does")
+    own.add_argument(
+        "--json", action="store_true", help="print it as JSON, for programs, as `%%policy show --json` does"
+    )
     return own
 
 
@@ -63,7 +65,7 @@ def _list(found: Sequence[Record], *, as_json: bool) -> int:
         say_lines(json.dumps([_to_json(record) for record in found], indent=2))
         return 0
     if not found:
-        complain("no kernels of yours that a Jupyter server has started are running")
+        complain("no kernel of yours that a Jupyter server started is running")
     for record in found:
         say(f"{record.kernel}  {record.snapshot['kernel']['started']}  {record.snapshot['kernel']['workdir']}")
     return 0

@@ -41,8 +41,8 @@ _CUDA_HINTS = {
         "read-write (list it in read_write, or remove it from jupyter.baseline_conflicts)"
     ),
     221: (
-        "libnvidia-ptxjitcompiler.so.1, another library of the driver, is missing or not readable: put it beside "
-        "libcuda.so.1"
+        "libnvidia-ptxjitcompiler.so.1, another library of the driver, is missing or not readable: put it "
+        "beside libcuda.so.1"
     ),
     801: "on a Jetson, make /sys/devices/soc0 and /sys/module/tegra_fuse readable",
     802: "the machine's NVSwitches are not ready: see whether nvidia-fabricmanager runs outside",

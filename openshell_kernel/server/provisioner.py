@@ -288,7 +288,7 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
                     await pipes.carry_out(planned.plan, self._how_it_ended)
                 await self._listening()
         except BaseException as second:
-            self.log.error("OpenShell: nor could the kernel that would tell so be started: %s", second)  # noqa: TRY400 - its trace tells no more
+            self.log.error("OpenShell: the kernel that would show the reason could not be started either: %s", second)  # noqa: TRY400 - its trace tells no more
             await self._forget()
             # Jupyter forgets a kernel that cannot be restarted, without a call of cleanup.
             await self._end()
@@ -333,7 +333,7 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
         while asyncio.get_running_loop().time() < deadline and not all(map(os.path.exists, paths)):
             if await self.poll() is not None:
                 raise LaunchError(
-                    f"the kernel died before it listened{self._how_it_ended()}; the server's log has its last words"
+                    f"the kernel ended before it listened{self._how_it_ended()}; see its last words in the server's log"
                 )
             await asyncio.sleep(_POLL_SECONDS)
         self._key.tell_watch(self._manager, self._id)

@@ -26,65 +26,89 @@ class SettingsTraits(HasTraits):
     policy = Unicode(
         None,
         allow_none=True,
-        help="Absolute path of the policy file, for every notebook. Without it: OPENSHELL_SANDBOX_POLICY, then a "
-        "trusted openshell-policy.yaml near the notebook, then the user's openshell/policy.yaml, then "
-        "/etc/openshell/policy.yaml, then the built-in policy.",
+        help=(
+            "Absolute path of the policy file for all notebooks. If it is empty, the first of these counts: "
+            "OPENSHELL_SANDBOX_POLICY, a trusted openshell-policy.yaml near the notebook, the user's "
+            "openshell/policy.yaml, /etc/openshell/policy.yaml, the built-in policy."
+        ),
     ).tag(config=True)
     require_policy = Bool(
         False,
-        help="Start no kernel without a policy of the operator's: this trait `policy`, OPENSHELL_SANDBOX_POLICY or "
-        "/etc/openshell/policy.yaml. The policies of users and near notebooks do not count then, and instead of the "
-        "built-in one nothing starts.",
+        help=(
+            "Start no kernel without a policy of the operator: this trait `policy`, OPENSHELL_SANDBOX_POLICY "
+            "or /etc/openshell/policy.yaml. The policies of users, those near notebooks and the built-in one "
+            "do not count."
+        ),
     ).tag(config=True)
     required = Dict(
-        help="Which layers of protection a kernel must have: {'seccomp': False} starts one where seccomp cannot be "
-        "enforced, and says what stays open; {'processes': True} refuses where it cannot hide other processes. "
-        "Landlock, seccomp, and what protects the machine from a kernel of root's are required by default. A policy "
-        "that says hard_requirement requires Landlock whatever stands here.",
+        help=(
+            "Which layers of protection a kernel must have. {'seccomp': False} starts one even if seccomp "
+            "cannot be enforced, and says what stays open. {'processes': True} refuses if other processes "
+            "cannot be hidden. Landlock, seccomp, and what protects the machine from a kernel that runs as "
+            "root are required by default. A policy with hard_requirement always requires Landlock."
+        ),
     ).tag(config=True)
     discovery_timeout = Float(
         5.0,
-        help="Seconds that looking for GPUs may take before the kernel starts without their names. The driver is asked "
-        "further, and a kernel that starts later has its answer.",
+        help=(
+            "How many seconds the search for GPUs may take, before the kernel starts without their names. The "
+            "driver goes on, and a kernel that starts later has the answer."
+        ),
     ).tag(config=True)
     required_discovery_timeout = Float(
         45.0,
-        help="The same where the policy requires GPUs, so that the start is refused without an answer. Without "
-        "persistence mode a driver takes 5 to 30 seconds.",
+        help=(
+            "The same if the policy requires GPUs: then the start is refused without an answer. Without "
+            "persistence mode a driver takes 5 to 30 seconds."
+        ),
     ).tag(config=True)
     environment = Dict(
-        help="Environment variables for every kernel, as in the policy's jupyter.environment: {'pass': ['WANDB_*'], "
-        "'set': {'HF_HUB_OFFLINE': '1'}}. What is set here beats the policy. The `env` of kernel.json passes as well.",
+        help=(
+            "Environment variables for every kernel, as in the policy's jupyter.environment: "
+            "{'pass': ['WANDB_*'], 'set': {'HF_HUB_OFFLINE': '1'}}. What is set here overrides the policy. The "
+            "`env` of kernel.json passes too."
+        ),
     ).tag(config=True)
     home = Enum(
         [kind.value for kind in HomeKind],
         None,
         allow_none=True,
-        help="Which home every kernel gets, whatever its policy's jupyter.home says: project keeps one for the "
-        "notebooks of a folder, ephemeral throws it away with the kernel.",
+        help=(
+            "Which home every kernel gets, whatever the policy's jupyter.home says: project keeps one for the "
+            "notebooks of a folder, ephemeral deletes it with the kernel."
+        ),
     ).tag(config=True)
     baseline_conflicts = Dict(
-        help="What happens where a policy lists a path read-only that a baseline wants read-write, as in the policy's "
-        "jupyter.baseline_conflicts: {'mode': 'reject_unlisted', 'allow_promotion': ['/proc']}. A policy can be "
-        "stricter than this and never looser. Where this is empty, the policy alone decides.",
+        help=(
+            "What happens if a policy lists a path read-only that a baseline needs read-write, as in the policy's "
+            "jupyter.baseline_conflicts: {'mode': 'reject_unlisted', 'allow_promotion': ['/proc']}. A policy can "
+            "be stricter than this, never looser. If this is empty, only the policy decides."
+        ),
     ).tag(config=True)
     gpus = Dict(
-        help="What every kernel asks of GPUs, as in the policy's jupyter.gpu, which does not count then: {'count': 1, "
-        "'request': 'required'}. Where this is empty, the server's variable OPENSHELL_SANDBOX_GPUS, which has the same "
-        "as JSON, and then the policy decides.",
+        help=(
+            "Which GPUs every kernel asks for, instead of the policy's jupyter.gpu: "
+            "{'count': 1, 'request': 'required'}. If this is empty, the server's variable OPENSHELL_SANDBOX_GPUS "
+            "decides, which has the same as JSON, and then the policy."
+        ),
     ).tag(config=True)
     gpu_claims = Unicode(
         None,
         allow_none=True,
-        help="Absolute path of the folder that records which running kernel holds which GPU. By default one that all "
-        "users of the machine share, /run/lock or /var/tmp; name one that is mounted into all of them where users' "
-        "servers run in containers. It must be writable for everybody, with the sticky bit (mode 1777).",
+        help=(
+            "Absolute path of the folder that records which running kernel holds which GPU. By default all "
+            "users of the machine share one, in /run/lock or /var/tmp. If users' servers run in containers, "
+            "name one that is mounted into all of them. Everybody must be able to write it, with the sticky "
+            "bit (mode 1777)."
+        ),
     ).tag(config=True)
     transport = Enum(
         ["ipc", "tcp"],
         "ipc",
-        help="How Jupyter talks to the kernel: ipc uses Unix sockets in a private folder, tcp ports of the loopback "
-        "interface.",
+        help=(
+            "How Jupyter talks to the kernel: ipc uses Unix sockets in a private folder, tcp uses ports of the "
+            "loopback interface."
+        ),
     ).tag(config=True)
 
     @classmethod
@@ -97,7 +121,7 @@ class SettingsTraits(HasTraits):
         known = SettingsTraits.class_traits(config=True)
         unknown = sorted(set(keys) - set(known))
         if unknown and unknown[0] in FORMER_TRAITS:
-            raise ConfigurationError(f"{unknown[0]} is no longer: {FORMER_TRAITS[unknown[0]]}")
+            raise ConfigurationError(f"{unknown[0]} was removed: {FORMER_TRAITS[unknown[0]]}")
         if unknown:
             raise ConfigurationError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(known))}")
 

@@ -47,14 +47,14 @@ def check_launch(plan: LaunchPlan, environment: Mapping[str, str]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise LaunchError(
-            f"the launcher did not answer within {_SECONDS:.0f} s; a path of the policy may lie on a file system that "
-            "hangs"
+            f"the launcher did not answer within {_SECONDS:.0f} s; a path of the policy may be on a file system "
+            "that hangs"
         ) from None
     finally:
         os.close(fd)
     report_in(done.stdout)
     if done.returncode:
-        raise LaunchError(f"{plan.argv[0]}: this Python does not start in the sandbox; the client's log has its words")
+        raise LaunchError(f"{plan.argv[0]}: this Python does not start in the sandbox; see the client's log")
 
 
 def become_launcher(plan: LaunchPlan, environment: Mapping[str, str], *, ending: int | None = None) -> NoReturn:

@@ -60,6 +60,7 @@ class HeldGpus:
             return
         claim.follow()
         self._tell(
-            f"GPU {', '.join(claim.uuids)} stays held although kernel {self._kernel_id} has ended, because not all "
-            f"that it started has: {', '.join(holding(ending.nodes)) or 'a process does not end when it is killed'}"
+            f"GPU {', '.join(claim.uuids)} is still held after kernel {self._kernel_id} ended, because "
+            "something that it started still runs: "
+            f"{', '.join(holding(ending.nodes)) or 'a process does not end when it is killed'}"
         )

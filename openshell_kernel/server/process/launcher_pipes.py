@@ -70,8 +70,8 @@ class LauncherPipes:
             text = await asyncio.wait_for(asyncio.shield(exchanging), _REPORT_SECONDS)
         except asyncio.TimeoutError:
             raise LaunchError(
-                f"the launcher did not answer within {_REPORT_SECONDS:.0f} s; a path of the policy may lie on a file "
-                "system that hangs"
+                f"the launcher did not answer within {_REPORT_SECONDS:.0f} s; a path of the policy may be on a "
+                "file system that hangs"
             ) from None
         return report_in(text, how_it_ended)
 
@@ -104,7 +104,9 @@ def report_in(answer: bytes, how_it_ended: Callable[[], str] = str) -> Report:
         last = json.loads(answer.splitlines()[-1])
         report = wire.decode(Report, last["report"]) if last["status"] == "confined" else None
     except (IndexError, ValueError, KeyError, TypeError):
-        raise LaunchError(f"the launcher died before it reported{how_it_ended()}; the log has its last words") from None
+        raise LaunchError(
+            f"the launcher ended before it reported{how_it_ended()}; see its last words in the log"
+        ) from None
     if report is None:
         raise ConfinementError(last["error"])
     return report

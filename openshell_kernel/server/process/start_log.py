@@ -29,7 +29,7 @@ def log_decisions(log: Log, kernel_id: str, effective: EffectivePolicy) -> None:
         )
     for conflict in effective.conflicts:
         log.info(
-            "OpenShell: %s stays read-only, as the policy lists it; the %s wants it read-write: %s",
+            "OpenShell: %s stays read-only, as the policy lists it, but the %s needs it read-write: %s",
             conflict.path,
             conflict.origin.value,
             conflict.reason,
