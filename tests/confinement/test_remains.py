@@ -22,7 +22,7 @@ for leaves in (False, True):
     if os.fork() == 0:
         if leaves:
             os.setsid()
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         os.close(1)
         time.sleep(600)
 time.sleep(0.2)
