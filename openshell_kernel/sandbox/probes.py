@@ -55,6 +55,17 @@ def status() -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in stream)}
 
 
+def starter() -> int:
+    """Return the number of a process outside of the sandbox: as a rule, of the one that started the kernel."""
+    leader = os.getsid(0)
+    try:
+        with open(f"/proc/{leader}/stat", "rb") as stream:
+            return int(stream.read().rpartition(b") ")[2].split()[1])
+    except OSError:
+        # Where the kernel could not lead a session, its leader is outside, and may be hidden.
+        return leader
+
+
 def status_of_child(action: Callable[[], object]) -> int:
     """Do something in a child, and return the wait status that it ends with."""
     child = os.fork()

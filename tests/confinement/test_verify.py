@@ -65,7 +65,7 @@ def project():
 def verified(project):
     """Start a program that verifies its own report; return its findings by name, or why it was not started."""
 
-    def start(imports=IMPORTS, *, user=None, identity=None):
+    def start(imports=IMPORTS, *, user=None, identity=None, wrapper=TERMINAL):
         compiled = seccomp_filter.load()
         argv = (PYTHON, "-I", f"{IMPORTS}/verify_self.py", IMPORTS)
         asked = plan(
@@ -78,12 +78,20 @@ def verified(project):
             record={"effective": {}},
         )
         asked = asked.with_layer("seccomp", LAYERS["seccomp"].takes(program=compiled.program, detail=compiled.detail))
-        launched = launch(asked, user=user, wrapper=TERMINAL, imports=imports)
+        launched = launch(asked, user=user, wrapper=wrapper, imports=imports)
         if launched.refused:
             return launched.refused
         return {finding["name"]: finding for finding in launched.outcomes["findings"]}
 
     return start
+
+
+# Where the launcher leads a group of processes, it cannot lead a session, and stays in that of who started it.
+AS_GROUP_LEADER = (
+    "import os, sys; pid = os.fork(); pid and sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]));"
+    "os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+IN_ANOTHERS_SESSION = [PYTHON, "-c", AS_GROUP_LEADER]
 
 
 def holds(finding):
@@ -97,8 +105,12 @@ USERS = [
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_every_layer_that_claims_to_be_in_force_is_found_so(verified, user):
-    findings = verified(user=user)
+@pytest.mark.parametrize(
+    "wrapper",
+    [pytest.param(TERMINAL, id="at a terminal"), pytest.param(IN_ANOTHERS_SESSION, id="in another's session")],
+)
+def test_every_layer_that_claims_to_be_in_force_is_found_so(verified, user, wrapper):
+    findings = verified(user=user, wrapper=wrapper)
     claimed = {name: finding for name, finding in findings.items() if finding["status"] != "absent"}
     assert {name: finding["probes"] for name, finding in claimed.items() if not holds(finding)} == {}
     assert {"landlock", "seccomp", "keeper", "read_only", "terminal", "core_dumps"} <= claimed.keys()

@@ -20,7 +20,7 @@ from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox import ruleset
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import Probe, refused, works
+from openshell_kernel.sandbox.probes import Probe, refused, starter, works
 from openshell_kernel.sandbox.report import LANDLOCK
 
 if TYPE_CHECKING:
@@ -137,21 +137,26 @@ class Landlock(Layer[Parameters]):
     @classmethod
     def verify(cls, report: Report) -> tuple[Probe, ...]:
         """Open what a rule grants and what none does, and signal a process outside."""
-        granted = [rule for rule in report.rules if not rule.problem and rule.kind is Kind.DIRECTORY]
-        readable = next((rule for rule in granted if "read_dir" in rule.rights), None)
+        readable = next(filter(_is_listable, report.rules), None)
         probes = [works(f"list {readable.path}", os.listdir, readable.path)] if readable else []
         outside = _outside(report.rules)
         probes += [refused(f"list {path}", os.listdir, path, by=("EACCES",)) for path in outside]
         if not outside:
             probes.append(Probe("find a folder that no rule grants", "the rules grant all of them", holds=False))
         if report.abi is not None and report.abi >= rights.SCOPES_SINCE_ABI:
-            probes.append(refused("signal the process that started the kernel", _signal_parent, by=("EPERM",)))
+            probes.append(refused("signal the process that started the kernel", os.kill, starter(), 0, by=("EPERM",)))
         return tuple(probes)
 
 
 def before_abi(abi: int) -> tuple[Unenforced, ...]:
     """Return what a Landlock of this ABI does not enforce, and newer ones do."""
     return tuple(item for since, item in _BEFORE_ABI if abi < since)
+
+
+def _is_listable(rule: Rule) -> bool:
+    """Whether a rule lets a folder be listed that permissions, which Landlock does not ask here, let be listed too."""
+    listed = not rule.problem and rule.kind is Kind.DIRECTORY and "read_dir" in rule.rights
+    return listed and os.access(rule.path, os.R_OK | os.X_OK)
 
 
 def _outside(rules: tuple[Rule, ...]) -> list[str]:
@@ -163,13 +168,6 @@ def _outside(rules: tuple[Rule, ...]) -> list[str]:
         for path in candidates
         if os.path.isdir(path) and _everybody_lists(path) and not any(is_within(path, folder) for folder in granted)
     ][:2]
-
-
-def _signal_parent() -> None:
-    # The kernel leads its session, and hardly anything else can be found out about processes outside.
-    with open(f"/proc/{os.getsid(0)}/stat", "rb") as stream:
-        parent = int(stream.read().rpartition(b") ")[2].split()[1])
-    os.kill(parent, 0)
 
 
 def _everybody_lists(path: str) -> bool:

@@ -12,7 +12,7 @@ from openshell_kernel.base import libc, mounts
 from openshell_kernel.base.paths import is_beneath
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer
-from openshell_kernel.sandbox.probes import WORKS, equals, outcome_of
+from openshell_kernel.sandbox.probes import refused, starter, works
 
 if TYPE_CHECKING:
     from openshell_kernel.sandbox.probes import Probe
@@ -63,14 +63,9 @@ class Processes(Layer[Parameters]):
 
     @classmethod
     def verify(cls, report: Report) -> tuple[Probe, ...]:  # noqa: ARG003 - the contract's
-        """Look for processes that are not of the kernel's session."""
-        shown = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
-        foreign = [pid for pid in shown if not _is_ours(pid)]
+        """Look for a process outside of the sandbox, and for this one, which must be there."""
+        outside = f"{_PROC}/{starter()}"
         return (
-            equals("look for processes of others in /proc", f"{len(foreign)} of {len(shown)}", f"0 of {len(shown)}"),
+            refused("look in /proc for the process that started the kernel", os.stat, outside, by=("ENOENT",)),
+            works("look in /proc for this process", os.stat, f"{_PROC}/self"),
         )
-
-
-def _is_ours(pid: int) -> bool:
-    # What has ended meanwhile was nobody's.
-    return outcome_of(os.kill, pid, 0) in (WORKS, "ESRCH")

@@ -17,7 +17,7 @@ from openshell_kernel.base import libc, mounts
 from openshell_kernel.base.paths import is_within
 from openshell_kernel.base.rules import Unenforced
 from openshell_kernel.sandbox.layers.contract import Layer, Need
-from openshell_kernel.sandbox.probes import refused
+from openshell_kernel.sandbox.probes import equals, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,9 +89,13 @@ class Tunables(Layer[Parameters]):
     def verify(cls, report: Report) -> tuple[Probe, ...]:  # noqa: ARG003 - the contract's
         """Open controls of the machine for writing; nothing is written."""
         paths = (f"{_PROC}/sys/kernel/core_pattern", f"{_PROC}/sys/vm/drop_caches")
-        return tuple(
+        probes = tuple(
             refused(f"open {path} to write", os.open, path, os.O_WRONLY, by=("EROFS", "EACCES")) for path in paths
         )
+        if os.geteuid() != 0:
+            return probes
+        # The policy's rules could have refused that as well, and it is the mounts that are reported.
+        return (*probes, equals("ask which are mounted writable", list(_writable(_PROC)), []))
 
     def _protect(self) -> str:
         """Return why it could not be done; empty where it could."""
