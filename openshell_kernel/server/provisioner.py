@@ -280,7 +280,7 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
                 reason=str(error) or repr(error),
                 language=getattr(self.kernel_spec, "language", "python"),
                 connection_file=self._manager.connection_file,
-                sockets=os.path.dirname(self._manager.ip) if self.transport == connecting.IPC else None,
+                sockets=os.path.dirname(self._manager.ip) if self.transport == connecting.Transport.IPC else None,
             )
             async with self._starting() as start:
                 with contextlib.closing(LauncherPipes()) as pipes:

@@ -29,6 +29,7 @@ from openshell_kernel.server.planning.loading import load_policy, trusted_enviro
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.planning.request import Connection, KernelRequest
 from openshell_kernel.server.process import janitor
+from openshell_kernel.server.process.connecting import Transport
 from openshell_kernel.server.process.detaching import detach
 from openshell_kernel.server.process.ending import Ending
 from openshell_kernel.server.process.handover import become_launcher, check_launch
@@ -160,7 +161,7 @@ class _Connection:
     @property
     def sockets(self) -> str | None:
         """The folder that Unix sockets belong into, if there are to be any."""
-        return os.path.dirname(self.ip) if self.transport == "ipc" and isinstance(self.ip, str) else None
+        return os.path.dirname(self.ip) if self.transport == Transport.IPC and isinstance(self.ip, str) else None
 
 
 def _connection(argv: list[str]) -> _Connection:
@@ -179,7 +180,7 @@ def _connection(argv: list[str]) -> _Connection:
 
 def _check_transport(connection: _Connection) -> None:
     """Make sure that the kind of connection can be confined."""
-    if connection.transport != "tcp":
+    if connection.transport != Transport.TCP:
         raise ConfigurationError(
             f"{connection.path}: transport {connection.transport!r} needs a folder for sockets, which only our "
             "provisioner creates; use tcp"

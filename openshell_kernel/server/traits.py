@@ -11,6 +11,7 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, TraitError, Unicode
 from openshell_kernel.errors import ConfigurationError
 from openshell_kernel.policy.effective import HomeKind
 from openshell_kernel.policy.model import ConflictsPolicy, EnvironmentPolicy
+from openshell_kernel.server.process.connecting import Transport
 from openshell_kernel.server.settings import FORMER_TRAITS, Settings, checked, requested_gpus, required_layers
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class SettingsTraits(HasTraits):
         ),
     ).tag(config=True)
     transport = Enum(
-        ["ipc", "tcp"],
-        "ipc",
+        [transport.value for transport in Transport],
+        Transport.IPC.value,
         help=(
             "How Jupyter talks to the kernel: ipc uses Unix sockets in a private folder, tcp uses ports of the "
             "loopback interface."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
 
     from openshell_kernel.server.dirs.private_dir import PrivateDir
 
-IPC = "ipc"
 _ENCRYPTING_IPYKERNEL = (7, 3)
+
+
+class Transport(str, Enum):
+    """What Jupyter and a kernel talk over: Unix sockets in a folder, or ports of the loopback interface."""
+
+    IPC = "ipc"
+    TCP = "tcp"
 
 
 def lead_through(
@@ -30,8 +37,8 @@ def lead_through(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manager.connection_file = str(folder / f"kernel-{kernel_id}.json")
     manager.connection_file = str(Path(manager.connection_file).absolute())
-    if transport == IPC:
-        manager.transport = IPC
+    if transport == Transport.IPC:
+        manager.transport = Transport.IPC.value
         manager.cache_ports = False
         manager.ip = private.socket_prefix
     if _encrypts(spec) and getattr(manager, "transport_encryption", None) == "disabled":
@@ -41,7 +48,7 @@ def lead_through(
 
 def sockets(manager: KernelManager, *, transport: str) -> list[str]:
     """Return the sockets that a kernel makes when it listens; none where they are no files."""
-    return [f"{manager.ip}-{port}" for port in manager.ports] if transport == IPC else []
+    return [f"{manager.ip}-{port}" for port in manager.ports] if transport == Transport.IPC else []
 
 
 def is_encrypted(manager: KernelManager) -> bool:
