@@ -234,15 +234,15 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
             # Beside the launcher's work, which takes longer.
             entrusting = run_in_thread(self._gpus.entrust, self._ending, request.trusted)
             log_decisions(self.log, self._id, planned.effective)
-            self._report = await pipes.carry_out(planned.plan, self._how_it_ended)
-            log_report(self.log, self._id, planned.effective.source, self._report)
+            report = await pipes.carry_out(planned.plan, self._how_it_ended)
+            log_report(self.log, self._id, planned.effective.source, report)
             await entrusting
         self.cwd = request.loaded.workdir
         await self._listening()
         self._gpus.follow()
-        told = snapshot(planned.plan.record, wire.encode(self._report))
+        told = snapshot(planned.plan.record, wire.encode(report))
         start.enter_context(recorded(self._id, cast("int", self.pid), told, tell=self.log.warning))
-        self._last = dataclasses.replace(planned, claim=None)
+        self._last, self._report = dataclasses.replace(planned, claim=None), report
         return info
 
     def _request(self, cmd: list[str], env: dict[str, str]) -> KernelRequest:
