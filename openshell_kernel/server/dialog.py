@@ -7,6 +7,7 @@ import textwrap
 
 COLUMNS = 90
 _PLACED = re.compile(r"(?P<file>/.*?):(?=\d+:\d+: )")
+_POINT = re.compile(r"(/.*?:)?\d+:\d+: ")
 _COMMAND = re.compile(r"\s|jupyter ")
 
 
@@ -26,4 +27,5 @@ def for_dialog(message: str) -> str:
 def _wrapped(line: str) -> list[str]:
     if _COMMAND.match(line) or not line:
         return [line]
-    return textwrap.wrap(line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    hang = "    " if _POINT.match(line) else ""
+    return textwrap.wrap(line, COLUMNS, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)

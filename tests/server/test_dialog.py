@@ -23,6 +23,13 @@ def test_mistakes_in_two_files_keep_their_names():
     assert for_dialog(error) == error
 
 
+def test_what_is_wrong_at_a_place_is_told_apart_by_its_indent():
+    first, second, _, *_ = for_dialog(f"{FILE}:3:3: a.b: {'many words ' * 30}\n{FILE}:4:1: c: wrong").splitlines()[1:]
+    assert first.startswith("3:3: ")
+    assert second.startswith("    many")
+    assert not for_dialog("many words " * 30).splitlines()[1].startswith(" ")
+
+
 def test_long_lines_are_wrapped_and_commands_are_not():
     command = "jupyter openshell trust '/srv/" + "a folder with a long name/" * 5 + "openshell-policy.yaml'"
     lines = for_dialog(f"{FILE}: {'many words ' * 30}\n{command}\nIf it is not, remove the file.").splitlines()
