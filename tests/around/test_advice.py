@@ -169,6 +169,20 @@ def test_a_notice_says_of_no_folder_that_it_is_not_granted_which_the_policy_gran
         assert "Not granted" not in shown.data["text/html"]
 
 
+@pytest.mark.parametrize("folder", [".aws", ""])
+def test_a_policy_that_opens_credentials_changes_the_headline(machine, write_policy, folder):
+    write_policy(BASE)
+    with kernels.started(cwd=machine / "notebooks") as kernel:
+        before = kernel.run("%policy show").text.splitlines()[0]
+    write_policy(BASE.replace("/etc/ssl]", f"{machine}/{folder}]"))
+    with kernels.started(cwd=machine / "notebooks") as kernel:
+        shown = kernel.run("%policy show")
+    assert shown.text.splitlines()[0] != before
+    (exposed,) = [line for line in shown.text.partition("May write")[0].splitlines() if line.startswith("! May read")]
+    assert f"{machine}/{folder}".rstrip("/") in exposed
+    assert 'class="head exposed"' in shown.data["text/html"]
+
+
 def test_where_other_kernels_are_and_what_is_guarded_is_not_printed(machine):
     with kernels.started(cwd=machine / "notebooks") as neighbour, kernels.started(cwd=machine / "notebooks") as kernel:
         private = os.path.dirname(os.path.dirname(neighbour.manager.ip))
