@@ -357,9 +357,10 @@ def test_conflicts_are_decided_as_policy_and_operator_say(started):
     )
     assert kept["nodes"] == {**ALL, "nvidia1": "EACCES"}
     assert [item["path"] for item in kept["effective"]["conflicts"]] == ["/dev/nvidia1"]
-    assert "lists /dev/nvidia1," in rejected["error"]
-    assert "lists /proc," not in rejected["error"]
-    assert "lists /proc," in all_rejected["error"]
+    # Each conflict is a line with its own path, which is also the one to move.
+    assert "read_only: /dev/nvidia1 " in rejected["error"]
+    assert "read_only: /proc " not in rejected["error"]
+    assert "read_only: /proc " in all_rejected["error"]
     assert promoted["nodes"] == ALL
     assert {item["path"] for item in promoted["effective"]["promotions"]} == {"/proc", "/dev/nvidia1"}
 
