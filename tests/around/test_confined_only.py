@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -16,8 +13,10 @@ import pytest
 from browser import lab, server
 from browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
 from playwright.sync_api import expect
+from support.programs import run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -226,13 +225,4 @@ def test_a_subcommand_that_starts_no_server_is_refused(tmp_path: Path, program: 
 
 def openshell(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `jupyter openshell` to its end."""
-    program = os.path.join(os.path.dirname(sys.executable), "jupyter-openshell")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(server.FOREIGN)}
-    return subprocess.run(
-        [program, *words],
-        cwd=home,
-        env={**inherited, "HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        timeout=server.SECONDS,
-    )
+    return run(home, "jupyter-openshell", *words, cwd=home, **environment)

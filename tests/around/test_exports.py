@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -12,12 +10,11 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 from browser import server
+from support.programs import WITHOUT_SHIPPED_CONFIGURATION, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the packages of this environment bring is away, and with it what this one brings.
-WITHOUT_SHIPPED_CONFIGURATION = {"JUPYTER_NO_CONFIG": "1"}
 # To import it is to run tests, which it looks for in the working directory, or to end the process.
 CODE = "unittest.__main__.x"
 # To import it is to become the program that the command line of `jupyter` names, `jupyter lab` for example.
@@ -40,20 +37,6 @@ def write(home: Path, **language: str) -> None:
     nbformat.write(document, home / "notebooks" / "in.ipynb")
 
 
-def export(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that is installed beside this Python, in the notebook's folder."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(server.FOREIGN)}
-    return subprocess.run(
-        [os.path.join(os.path.dirname(sys.executable), words[0]), *words[1:]],
-        cwd=home / "notebooks",
-        env={**inherited, "HOME": str(home), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=server.SECONDS * 2,
-    )
-
-
 SCRIPT = {
     "jupyter": ["jupyter-nbconvert", "--to=script", "in.ipynb"],
     "openshell": ["jupyter-openshell", "nbconvert", "--to=script", "in.ipynb"],
@@ -63,34 +46,34 @@ SCRIPT = {
 @pytest.mark.parametrize("program", SCRIPT)
 def test_no_file_outside_of_the_folder_is_written(home: Path, program: str):
     write(home, file_extension=ELSEWHERE)
-    done = export(home, *SCRIPT[program])
+    done = run(home, *SCRIPT[program])
     assert (done.returncode, (home / ".bashrc").exists()) == (1, False)
     assert "language_info.file_extension" in done.stderr
 
 
 def test_without_the_shipped_configuration_one_is(home: Path):
     write(home, file_extension=ELSEWHERE)
-    export(home, *SCRIPT["jupyter"], **WITHOUT_SHIPPED_CONFIGURATION)
+    run(home, *SCRIPT["jupyter"], **WITHOUT_SHIPPED_CONFIGURATION)
     assert (home / ".bashrc").read_text().strip() == "touch owned"
 
 
 @pytest.mark.parametrize("program", SCRIPT)
 def test_no_code_is_imported_that_the_notebook_names(home: Path, program: str):
     write(home, nbconvert_exporter=CODE)
-    done = export(home, *SCRIPT[program])
+    done = run(home, *SCRIPT[program])
     assert (done.returncode, "usage:" in done.stderr) == (1, False)
     assert "language_info.nbconvert_exporter" in done.stderr
 
 
 def test_without_the_shipped_configuration_it_is(home: Path):
     write(home, nbconvert_exporter=CODE)
-    assert "usage:" in export(home, *SCRIPT["jupyter"], **WITHOUT_SHIPPED_CONFIGURATION).stderr
+    assert "usage:" in run(home, *SCRIPT["jupyter"], **WITHOUT_SHIPPED_CONFIGURATION).stderr
 
 
 @pytest.mark.parametrize("language", [{"nbconvert_exporter": "python"}, {"file_extension": ".c++"}, {}])
 def test_what_kernels_say_of_their_languages_still_counts(home: Path, language: dict[str, str]):
     write(home, **language)
-    assert export(home, *SCRIPT["jupyter"]).returncode == 0
+    assert run(home, *SCRIPT["jupyter"]).returncode == 0
     written = {path.suffix for path in (home / "notebooks").iterdir() if path.is_file()} - {".ipynb"}
     assert written == {language.get("file_extension", ".py" if language else ".txt")}
 
@@ -103,7 +86,7 @@ def test_a_confined_export_starts_no_program_that_the_notebook_names(home: Path,
     write(home, nbconvert_exporter=exporter)
     for name in ("pandoc", "inkscape", "bibtex"):
         (home / name).symlink_to("xelatex")
-    done = export(home, *SCRIPT[program], PATH=f"{home}:{os.environ['PATH']}")
+    done = run(home, *SCRIPT[program], PATH=f"{home}:{os.environ['PATH']}")
     assert (done.returncode, (home / "ran").exists()) == (1, program == "jupyter"), done.stderr
 
 
@@ -150,7 +133,7 @@ def test_a_file_gives_no_options_where_a_person_names_all_notebooks(home: Path, 
     (home / "notebooks" / "evil.py").write_text(f"open({str(home / 'ran')!r}, 'w').close()\n")
     (home / "notebooks" / name).write_text("{}")
     words = [*(["--to=html"] if runner == "nbconvert" else []), name, "in.ipynb"]
-    done = export(home, "jupyter-openshell", runner, *words)
+    done = run(home, "jupyter-openshell", runner, *words)
     assert (done.returncode, (home / "ran").exists()) == (1, False)
     assert name in done.stderr
 
@@ -158,5 +141,5 @@ def test_a_file_gives_no_options_where_a_person_names_all_notebooks(home: Path, 
 def test_without_the_mode_such_a_file_does(home: Path):
     write(home)
     (home / "notebooks" / "evil.py").write_text(f"open({str(home / 'ran')!r}, 'w').close()\n")
-    export(home, "jupyter-nbconvert", "--to=html", "--config=evil.ipynb", "in.ipynb")
+    run(home, "jupyter-nbconvert", "--to=html", "--config=evil.ipynb", "in.ipynb")
     assert (home / "ran").exists()

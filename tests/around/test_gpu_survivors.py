@@ -1,14 +1,11 @@
 """A GPU is given to the next kernel only when no process of the last one has it open any more."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fakes import nvml as fake
-from support import gpu_machine
+from support import gpu_machine, programs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
 TESTS = Path(__file__).parents[1]
@@ -21,16 +18,8 @@ def told(user, write_policy, tmp_path, landlock_abi):
     policy = write_policy("version: 1\njupyter: {gpu: {count: 1, request: required}}\n")
     library = fake.build(tmp_path / "driver")
     fake.configure(library, *TWO)
-    script = str(TESTS / "around" / "gpu_survivors.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "support.gpu_machine", str(library), script, str(user / "notebooks"), str(policy)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), gpu_machine.GPU_NODES: NODES},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    script = (TESTS / "around" / "gpu_survivors.py", user / "notebooks", policy)
+    return programs.told("-m", "support.gpu_machine", library, *script, **{gpu_machine.GPU_NODES: NODES})[0]
 
 
 def test_what_a_kernel_has_started_ends_before_its_gpu_is_free(told):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
 from browser import server
+from support.programs import WITHOUT_SHIPPED_CONFIGURATION, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the packages of this environment bring is away, and with it what this one brings.
-WITHOUT_SHIPPED_CONFIGURATION = {"JUPYTER_NO_CONFIG": "1"}
 EXPORT = ["jupyter", "nbconvert", "--to=html", "in.ipynb"]
 EXECUTE = ["jupyter", "nbconvert", "--execute", "--to=notebook", "in.ipynb"]
 OTHERS = {
@@ -50,42 +46,28 @@ def home(tmp_path: Path, landlock_abi: int) -> Path:
     return tmp_path / "home"
 
 
-def run(home: Path, words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that is installed beside this Python, in the notebook's folder."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(server.FOREIGN)}
-    return subprocess.run(
-        [os.path.join(os.path.dirname(sys.executable), words[0]), *words[1:]],
-        cwd=home / "notebooks",
-        env={**inherited, "HOME": str(home), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=server.SECONDS * 2,
-    )
-
-
 @pytest.mark.parametrize("words", [EXPORT, EXECUTE], ids=["export", "execute"])
 def test_nbconvert_imports_nothing_of_its_folder(home: Path, words: list[str]):
     """Neither a module of a name that is looked for, nor what a distribution beside the notebook says it exports."""
-    done = run(home, words)
+    done = run(home, *words)
     assert done.returncode == 0, done.stderr
     assert not (home.parent / "ran").exists()
 
 
 @pytest.mark.parametrize("words", [EXPORT, EXECUTE], ids=["export", "execute"])
 def test_without_the_shipped_configuration_it_does(home: Path, words: list[str]):
-    run(home, words, **WITHOUT_SHIPPED_CONFIGURATION)
+    run(home, *words, **WITHOUT_SHIPPED_CONFIGURATION)
     assert (home.parent / "ran").exists()
 
 
 def test_modules_of_the_users_own_are_imported_from_where_the_user_says(home: Path):
-    run(home, EXPORT, PYTHONPATH=str(home / "notebooks"))
+    run(home, *EXPORT, PYTHONPATH=str(home / "notebooks"))
     assert (home.parent / "ran").exists()
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_nor_does_another_program(home: Path, name: str):
-    done = run(home, OTHERS[name])
+    done = run(home, *OTHERS[name])
     assert done.returncode == 0, done.stderr
     assert not (home.parent / "ran").exists()
 
@@ -104,5 +86,5 @@ def test_a_variable_that_makes_python_look_there_is_refused(home: Path, value: s
     """Too late for what Python imports at its start, but not for all that follows."""
     for module in (home / "notebooks").glob("*.py"):
         module.unlink()
-    done = run(home, ["jupyter-openshell", "execute", "in.ipynb"], PYTHONPATH=value)
+    done = run(home, "jupyter-openshell", "execute", "in.ipynb", PYTHONPATH=value)
     assert (done.returncode, "PYTHONPATH" in done.stderr.splitlines()[-1]) == (1, True), done.stderr

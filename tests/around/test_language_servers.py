@@ -12,12 +12,12 @@ import pytest
 import websocket
 from browser import server
 from support.kernels import eventually
+from support.programs import WITHOUT_SHIPPED_CONFIGURATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WITHOUT_SHIPPED_CONFIGURATION = {"JUPYTER_NO_CONFIG": "1"}
 NODE_MODULE = "node_modules/bash-language-server/out/cli.js"
 PYTHON_MODULE = "import os, sys; os.close(os.open({!r}, os.O_CREAT)); sys.stdin.read()"
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
-from browser import server
+from support.programs import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,21 +36,6 @@ def home(tmp_path: Path, landlock_abi: int) -> Path:
 def write(home: Path, metadata: dict[str, object]) -> None:
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LOOK)], metadata=metadata)
     nbformat.write(document, home / "notebooks" / "in.ipynb")
-
-
-def run(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that is installed beside this Python, in the notebook's folder."""
-    program = os.path.join(os.path.dirname(sys.executable), words[0])
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(server.FOREIGN)}
-    return subprocess.run(
-        [program, *words[1:]],
-        cwd=home / "notebooks",
-        env={**inherited, "HOME": str(home), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=server.SECONDS * 2,
-    )
 
 
 def privileges(home: Path) -> str:

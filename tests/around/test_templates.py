@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -14,15 +11,15 @@ import pytest
 from browser import lab, server
 from browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
 from playwright.sync_api import expect
+from support.programs import WITHOUT_SHIPPED_CONFIGURATION, run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
 
-# What the packages of this environment bring is away, and with it what this one brings.
-WITHOUT_SHIPPED_CONFIGURATION = {"JUPYTER_NO_CONFIG": "1"}
 # Jinja hands out Python's modules.
 TEMPLATE = "{{ cycler.__init__.__globals__.os.close(cycler.__init__.__globals__.os.open('RAN', 64)) }}"
 FORMATS = {"html": "lab/index.html.j2", "markdown": "markdown/index.md.j2", "script": "script/script.j2"}
@@ -47,16 +44,7 @@ def home(tmp_path: Path) -> Path:
 
 def convert(home: Path, *options: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Export the notebook in the folder where it lies."""
-    program = os.path.join(os.path.dirname(sys.executable), "jupyter-nbconvert")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(server.FOREIGN)}
-    return subprocess.run(
-        [program, *options, str(home / "notebooks" / "x.ipynb")],
-        cwd=cwd or home / "notebooks",
-        env={**inherited, "HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        timeout=server.SECONDS,
-    )
+    return run(home, "jupyter-nbconvert", *options, str(home / "notebooks" / "x.ipynb"), cwd=cwd, **environment)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -128,3 +128,12 @@ def dialog(page: Page) -> str:
     content = page.locator(".jp-Dialog-content")
     expect(content).to_be_visible()
     return content.inner_text()
+
+
+def restart(page: Page) -> None:
+    """Restart the visible notebook's kernel as a person does: type 0 twice, and confirm."""
+    page.locator(".jp-Notebook:visible .jp-CodeCell").last.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("0")
+    page.keyboard.press("0")
+    page.locator(".jp-Dialog-button.jp-mod-warn").click()

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from support.programs import FOREIGN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SECONDS = 60
-# A setting of these from the machine would lead the server out of its own home.
-FOREIGN = ("JUPYTER", "JPY_", "IPYTHON", "XDG_", "OPENSHELL_SANDBOX")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,15 +30,6 @@ def near(jupyterlab: Server) -> Iterator[Path]:
     path.unlink()
 
 
-def restart(page: Page) -> None:
-    """Restart the visible notebook's kernel as a person does: type 0 twice, and confirm."""
-    page.locator(".jp-Notebook:visible .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("0")
-    page.keyboard.press("0")
-    page.locator(".jp-Dialog-button.jp-mod-warn").click()
-
-
 @pytest.mark.usefixtures("landlock_abi")
 def test_a_failed_restart_is_told_in_the_notebook_until_the_policy_is_trusted(
     page: Page, jupyterlab: Server, near: Path
@@ -46,7 +37,7 @@ def test_a_failed_restart_is_told_in_the_notebook_until_the_policy_is_trusted(
     lab.open_notebook(page, OPENSHELL)
     assert lab.run_cell(page, "1 + 1").text == "2"
     near.write_text("version: 1\nfilesystem_policy: {include_workdir: true}\n")
-    restart(page)
+    lab.restart(page)
     lab.wait_until_idle(page, OPENSHELL)
     refused = lab.run_cell(page, "2 + 2").text
     assert "the kernel could not be restarted" in refused
@@ -57,7 +48,7 @@ def test_a_failed_restart_is_told_in_the_notebook_until_the_policy_is_trusted(
         check=True,
         capture_output=True,
     )
-    restart(page)
+    lab.restart(page)
     lab.wait_until_idle(page, OPENSHELL)
     assert lab.run_cell(page, "3 + 3").text == "6"
 

@@ -39,15 +39,6 @@ def state(jupyterlab: Server) -> str:
     return str(kernel["execution_state"])
 
 
-def restart(page: Page) -> None:
-    """Restart the visible notebook's kernel as a person does: type 0 twice, and confirm."""
-    page.locator(".jp-Notebook:visible .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("0")
-    page.keyboard.press("0")
-    page.locator(".jp-Dialog-button.jp-mod-warn").click()
-
-
 def answers(info: dict[str, Any]) -> bool:
     """Whether the kernel runs what is sent with this connection's key."""
     client = BlockingKernelClient()
@@ -70,7 +61,7 @@ def test_a_notebook_goes_on_with_a_new_key(page: Page, jupyterlab: Server, how: 
     before = connection(jupyterlab)
     assert answers(before)
     if how == "restarted":
-        restart(page)
+        lab.restart(page)
     else:
         lab.write_cell(page, "import os; os._exit(1)")
         page.keyboard.press("Shift+Enter")

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import websocket
+from support import programs
 from support.channels import run
 from support.kernels import eventually
 
 SECONDS = 60
 # A setting of these from the machine would lead the hub out of its own folder.
-FOREIGN = ("JUPYTER", "JPY_", "IPYTHON", "XDG_", "OPENSHELL_SANDBOX", "PYTHONNOUSERSITE")
+FOREIGN = (*programs.FOREIGN, "PYTHONNOUSERSITE")
 
 
 @dataclass(frozen=True, kw_only=True)

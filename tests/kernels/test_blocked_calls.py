@@ -1,12 +1,11 @@
 """Where a container's seccomp profile blocks a system call that a start needs, the refusal names that call."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import programs
 from support.errors import check_message
 
 SCRIPT = Path(__file__).with_name("start_and_tell.py")
@@ -18,15 +17,7 @@ def start(user):
 
     def run(call, code, **configuration):
         arguments = [json.dumps(configuration), str(user / "notebooks"), "print('I run')"]
-        done = subprocess.run(
-            [sys.executable, "-m", "support.without_call", call, code, sys.executable, str(SCRIPT), *arguments],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return programs.told("-m", "support.without_call", call, code, sys.executable, SCRIPT, *arguments)[0]
 
     return run
 

@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fakes import nvml as fake
-from support import gpu_machine
+from support import gpu_machine, programs
 
 GPUS = ("driver 570.86.15", "cuda 12080", fake.gpu(0), fake.gpu(3))
 SCRIPT = Path(__file__).with_name("gpu_attempts.py")
@@ -32,21 +30,14 @@ def outcome(user, tmp_path):
     """Return a function that runs a kernel on a machine with two GPUs, or on this one, and tells what it could do."""
 
     def run(*trouble, gpus=True, configuration=None, **environment):
-        command = [sys.executable, str(SCRIPT), str(user / "notebooks"), json.dumps(configuration)]
+        machine = []
         if gpus:
             library = fake.build(tmp_path / "driver")
             fake.configure(library, *GPUS, *trouble)
-            command = [sys.executable, "-m", "support.gpu_machine", str(library), *command[1:]]
-        tests = str(Path(__file__).parents[1])
-        done = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": tests, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return {**json.loads(done.stdout), "log": done.stderr}
+            machine = ["-m", "support.gpu_machine", library]
+        script = (SCRIPT, user / "notebooks", json.dumps(configuration))
+        seen, log = programs.told(*machine, *script, **environment)
+        return {**seen, "log": log}
 
     return run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes import nvml as fake
-from support import gpu_machine
+from support import gpu_machine, programs
 from support.errors import check_message
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mount namespaces need root")
@@ -32,14 +32,9 @@ def on_machine(user, tmp_path):
         fake.configure(library, *gpus)
         fake.build_cuda(library, *cuda)
         nodes = [*CONTROL, *(f"nvidia{minor}" for minor in range(4))] if nodes is None else nodes
-        done = subprocess.run(
-            [sys.executable, "-m", "support.gpu_machine", str(library), str(TESTS / "kernels" / script), *arguments],
-            env={**os.environ, "PYTHONPATH": str(TESTS), gpu_machine.GPU_NODES: ",".join(nodes), **environment},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        environment = {gpu_machine.GPU_NODES: ",".join(nodes), **environment}
+        script = TESTS / "kernels" / script
+        return programs.told("-m", "support.gpu_machine", library, script, *arguments, **environment)[0]
 
     return run
 

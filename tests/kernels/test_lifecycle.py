@@ -270,14 +270,5 @@ def test_the_kernel_listens_on_unix_sockets_in_a_private_folder(user):
 
 
 def test_tcp_stays_possible(user):
-    manager = KernelManager(kernel_name="openshell-gpu")
-    manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"transport": "tcp"}
-    manager.start_kernel(cwd=str(user / "notebooks"))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=kernels.SECONDS)
-        assert manager.transport == "tcp"
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with kernels.started(cwd=user / "notebooks", configuration={"transport": "tcp"}) as kernel:
+        assert kernel.manager.transport == "tcp"

@@ -100,19 +100,9 @@ def test_refusals_can_follow_each_other(user, write_policy):
 
 
 def test_it_tells_over_tcp_too(user, write_policy):
-    manager = KernelManager(kernel_name="openshell-gpu")
-    manager.kernel_spec.metadata["kernel_provisioner"]["config"] = {"transport": "tcp"}
-    manager.start_kernel(cwd=str(user / "notebooks"))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=kernels.SECONDS)
-        kernel = kernels.Kernel(manager, client)
+    with kernels.started(cwd=user / "notebooks", configuration={"transport": "tcp"}) as kernel:
         refuse_restart(kernel, write_policy)
         assert "version" in kernel.run("1").error
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
 
 
 def test_it_answers_the_questions_of_a_notebook_and_leaves_its_metadata_alone(user, write_policy):

@@ -15,7 +15,7 @@ from fakes import nvml as fake
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import get_kernel_spec
-from support import kernels
+from support import kernels, programs
 from support.errors import check_message
 
 from openshell_kernel.server import gateway
@@ -288,16 +288,9 @@ def test_it_holds_the_gpus_that_its_policy_counts_until_it_is_killed(user, tmp_p
     fake.configure(library, fake.gpu(0), fake.gpu(3))
     policy = user / "policy.yaml"
     policy.write_text("version: 1\njupyter: {gpu: {count: 1, request: required}}\n")
-    tests = Path(__file__).parents[1]
-    script = str(tests / "kernels" / "standalone_gpu.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "support.gpu_machine", str(library), script, str(user)],
-        env={**os.environ, "PYTHONPATH": str(tests), "OPENSHELL_SANDBOX_POLICY": str(policy)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    script = Path(__file__).with_name("standalone_gpu.py")
+    machine = ("-m", "support.gpu_machine", library)
+    told, _ = programs.told(*machine, script, user, OPENSHELL_SANDBOX_POLICY=str(policy))
     (gpu,) = told["running"]
     assert told["variable"] == gpu
     assert told["ended"] == []

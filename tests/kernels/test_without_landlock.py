@@ -1,12 +1,11 @@
 """Where Landlock is missing nothing starts, unless the operator and the policy both let it; then it says so."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import programs
 
 SCRIPT = Path(__file__).with_name("start_and_tell.py")
 BEST_EFFORT = "version: 1\nlandlock: {compatibility: best_effort}\n"
@@ -18,24 +17,8 @@ def start(user):
 
     def run(code, **configuration):
         arguments = [json.dumps(configuration), str(user / "notebooks"), "print('I run')"]
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "support.without_call",
-                "landlock_create_ruleset",
-                code,
-                sys.executable,
-                str(SCRIPT),
-                *arguments,
-            ],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout), done.stderr
+        without = ("-m", "support.without_call", "landlock_create_ruleset", code)
+        return programs.told(*without, sys.executable, SCRIPT, *arguments)
 
     return run
 

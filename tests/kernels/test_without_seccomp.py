@@ -1,12 +1,10 @@
 """Where system calls cannot be filtered nothing starts, unless the operator lets it; then `%policy show` says so."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support import programs
 
 SCRIPT = Path(__file__).with_name("start_and_tell.py")
 RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -33,15 +31,7 @@ def start(user):
 
     def run(code, **configuration):
         arguments = [json.dumps(configuration), str(user / "notebooks"), "print('I run')"]
-        done = subprocess.run(
-            [sys.executable, "-c", code + RUN, str(SCRIPT), *arguments],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return programs.told("-c", code + RUN, SCRIPT, *arguments)[0]
 
     return run
 
