@@ -20,7 +20,7 @@ from openshell_kernel.sandbox.layers.landlock import Landlock
 from openshell_kernel.sandbox.layers.no_new_privs import NoNewPrivs
 from openshell_kernel.sandbox.layers.seccomp import Seccomp
 from openshell_kernel.sandbox.layers.table import LAYERS
-from openshell_kernel.sandbox.layers.tunables import Tunables
+from openshell_kernel.sandbox.layers.tunables import Tunables, granting, proc_mounts
 from openshell_kernel.server.dirs.private_dir import PrivateDir
 from openshell_kernel.server.planning.pipeline import make_plan
 from openshell_kernel.server.process import janitor
@@ -82,6 +82,7 @@ def confine(policy: AnyPolicy | None = None) -> Report:
         planned = planning.wait_for(make_plan(request))
         _check_controls(planned.plan)
         _wait_for_threads()
+        _check_single_threaded()
         _leave_janitors(planned, private)
     except BaseException:
         if planned is not None and planned.claim is not None:
@@ -106,10 +107,10 @@ def _check_controls(plan: LaunchPlan) -> None:
     """Make sure that root is not left the controls of the machine in /proc, which mounts keep from a kernel."""
     identity = plan.layers.get(Identity.name)
     stays_root = os.geteuid() == 0 and (identity is None or identity.uid == 0)
-    writable = [rule.path for rule in plan.rules if "write_file" in rule.rights and is_within(rule.path, "/proc")]
-    if stays_root and writable:
+    found = granting(plan.rules, proc_mounts())
+    if stays_root and found:
         raise ConfinementError(
-            f"{writable[0]}: root may write the controls of the whole machine there, and a running process gets "
+            f"{found[0].path}: root may write the controls of the whole machine there, and a running process gets "
             "no mounts that make them read-only; list /proc in read_only, with jupyter: {gpu: "
             "{request: none}} if there are GPUs, or start a program with run, or call confine as an "
             "ordinary user"
@@ -147,23 +148,30 @@ def _leave_janitors(planned: Planned, private: PrivateDir) -> None:
 
 
 def _enforce(plan: LaunchPlan) -> Report:
-    """Apply what can be applied here, and report the rest as absent, in the order of the table."""
+    """Apply what can be applied here, and report the rest as absent, in the order of the table.
+
+    Raises:
+        ConfinementError: a layer cannot be applied. Others may be in force, and the message says so.
+    """
     identity = plan.layers.get(Identity.name)
     here = {name: parameters for name, parameters in plan.layers.items() if name in _APPLIED}
     # It makes no mounts, and looks whether the controls could be written: `_check_controls` has seen to the rules.
     here[Tunables.name] = plan.layers[Tunables.name]._replace(protect=False)
-    done = enforce(
-        here,
-        tuple(name for name in plan.required if name in here),
-        context(
-            program=plan.argv[0],
-            cwd=plan.cwd,
-            temporary=plan.environment.get("TMPDIR"),
-            ending=None,
-            uid=None if identity is None else identity.uid,
-            rules=plan.rules,
-        ),
-    )
+    try:
+        done = enforce(
+            here,
+            tuple(name for name in plan.required if name in here),
+            context(
+                program=plan.argv[0],
+                cwd=plan.cwd,
+                temporary=plan.environment.get("TMPDIR"),
+                ending=None,
+                uid=None if identity is None else identity.uid,
+                rules=plan.rules,
+            ),
+        )
+    except (ConfinementError, OSError) as error:
+        raise ConfinementError(f"{error}. Part of the sandbox may be in force already: end this process") from None
     reports = (done.layer(name) or LAYERS[name].absent(_NOT_HERE) for name in LAYERS if name in plan.layers)
     return done._replace(layers=tuple(reports))
 

@@ -8,6 +8,10 @@ import tempfile
 import threading
 
 import openshell_kernel
+from openshell_kernel.errors import ConfinementError
+from openshell_kernel.gpu import discovery
+from openshell_kernel.sandbox import ruleset
+from openshell_kernel.sandbox.probes import status
 
 
 def outcome(action, *arguments):
@@ -56,6 +60,28 @@ def refused(policy):
     except openshell_kernel.OpenShellError as error:
         return {"error": f"{type(error).__name__}: {error}", "still": outcome(os.listdir, "/")}
     return {}
+
+
+def in_late_threads(policy):
+    end, wait = discovery.end, threading.Event()
+
+    def end_and_start_another():
+        end()
+        threading.Thread(target=wait.wait).start()
+
+    discovery.end = end_and_start_another
+    try:
+        return {**refused(policy), "no_new_privs": status()["NoNewPrivs"]}
+    finally:
+        wait.set()
+
+
+def half(policy):
+    def fail(_):
+        raise ConfinementError("Linux refused")
+
+    ruleset.restrict_self = fail
+    return {**refused(policy), "no_new_privs": status()["NoNewPrivs"]}
 
 
 def waiting(policy):

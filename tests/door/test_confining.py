@@ -53,6 +53,20 @@ def test_a_process_with_threads_is_refused_and_stays_as_it_was(policy):
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_thread_that_starts_while_it_plans_leaves_the_process_as_it_was(policy):
+    found = confined("in_late_threads", policy)
+    assert found["error"].startswith("ConfinementError: 2 threads run in this process")
+    assert (found["still"], found["no_new_privs"]) == ("ok", "0")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_fails_when_layers_are_in_force_says_that_the_process_should_end(policy):
+    found = confined("half", policy)
+    assert found["no_new_privs"] == "1"
+    assert "end this process" in found["error"]
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_refusal_leaves_the_process_as_it_was(user):
     path = user / "policy.yaml"
     path.write_text("version: 2\n")
@@ -63,11 +77,13 @@ def test_a_refusal_leaves_the_process_as_it_was(user):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write the machine's controls")
 @pytest.mark.usefixtures("folder")
-def test_root_is_not_left_the_controls_of_the_machine(user):
-    path = user / "policy.yaml"
-    path.write_text("version: 1\nfilesystem_policy: {read_only: [/usr], read_write: [/proc]}\n")
+@pytest.mark.parametrize("name", ["/proc", "/proc/sys/vm", "link"])
+def test_root_is_not_left_the_controls_of_the_machine(user, name):
+    (user / "link").symlink_to("/proc")
+    path, listed = user / "policy.yaml", user / name
+    path.write_text(f"version: 1\nfilesystem_policy: {{read_only: [/usr], read_write: [{listed}]}}\n")
     found = confined("refused", path)
-    assert found["error"].startswith("ConfinementError: /proc")
+    assert found["error"].startswith(f"ConfinementError: {listed}: root may write")
     assert found["still"] == "ok"
 
 

@@ -64,14 +64,14 @@ class Tunables(Layer[Parameters]):
     def enforce(self) -> LayerReport:
         """Make them read-only, and look which of them could be written all the same."""
         problem = self._protect() if self.parameters.protect and self.context.is_root else "/proc was left as it is"
-        points = _points()
+        points = proc_mounts()
         writable = tuple(path for point in points for path in _writable(point))
         if not self.context.stays_root:
             return self.enforced("only root may write them, and the kernel does not run as root")
         if not writable:
             return self.enforced("read-only, like all of /proc but the folders of processes")
         named = ", ".join(writable)
-        if not self.parameters.protect or not _may_write(self.context.rules, points):
+        if not self.parameters.protect or not granting(self.context.rules, points):
             detail = f"{named}: only the policy's rules protect them; {problem or 'they stay writable'}"
             return self.degraded(detail, _ONLY_RULES)
         cause = "a GPU needs /proc read-write, whatever the policy says," if self.parameters.for_gpu else _GRANTED
@@ -101,7 +101,7 @@ class Tunables(Layer[Parameters]):
         """Return why it could not be done; empty where it could."""
         try:
             mounts.enter_namespace()
-            for point in _points():
+            for point in proc_mounts():
                 for path in _controls(point):
                     _make_read_only(path)
         except OSError as error:
@@ -146,18 +146,25 @@ def _writable(point: str) -> Iterator[str]:
             continue
 
 
-def _may_write(rules: Iterable[Rule], points: list[str]) -> bool:
-    targets = [os.path.realpath(rule.path) for rule in rules if "write_file" in rule.rights]
-    # What belongs to this process itself controls nothing else.
-    targets = [target for target in targets if not is_within(target, f"{_PROC}/{os.getpid()}")]
-    return any(is_within(target, point) or is_within(point, target) for target in targets for point in points)
+def granting(rules: Iterable[Rule], points: Iterable[str]) -> tuple[Rule, ...]:
+    """Return the rules by which controls in a /proc at one of these places may be written, through links too."""
+    return tuple(
+        rule for rule in rules if "write_file" in rule.rights and _reaches(os.path.realpath(rule.path), points)
+    )
 
 
-def _points() -> list[str]:
+def proc_mounts() -> tuple[str, ...]:
     """Return where a /proc is mounted; a rule for one of them holds for its other mounts as well."""
-    return list(
+    return tuple(
         dict.fromkeys(mount.point for mount in mounts.mounts() if mount.kind == "proc" and _is_whole(mount.point))
     )
+
+
+def _reaches(target: str, points: Iterable[str]) -> bool:
+    # What belongs to this process itself controls nothing else.
+    if is_within(target, f"{_PROC}/{os.getpid()}"):
+        return False
+    return any(is_within(target, point) or is_within(point, target) for point in points)
 
 
 def _is_whole(point: str) -> bool:
