@@ -32,7 +32,10 @@ examples:
   jupyter openshell show 3f2a
   jupyter openshell show --json 3f2a"""
 
-_WORTH = "This is the record of the server that started the kernel. The notebook cannot change it."
+_WORTH = (
+    "This is the record of the server that started the kernel. No notebook can change it, unless a policy lets one "
+    "write Jupyter's runtime folder."
+)
 
 
 def run(words: Sequence[str]) -> int:

@@ -49,6 +49,9 @@ def verify(*, kernel: str, folder: str, policy: str | None = None) -> Result:
         found = wire.decode(Verification, json.loads(text))
     except ValueError as error:
         raise LaunchError(f"the kernel gave no answer: {error}; try %policy verify in a notebook") from None
-    if [finding.name for finding in found.findings] != [layer.name for layer in report.layers]:
+    # What is said to be absent is not probed: the kernel does not decide about that.
+    if [(finding.name, finding.status) for finding in found.findings] != [
+        (layer.name, layer.status) for layer in report.layers
+    ]:
         raise LaunchError("the kernel answered for other layers than were reported; try %policy verify in a notebook")
     return Result(policy=effective.source, report=report, verification=found)

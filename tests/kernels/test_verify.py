@@ -59,6 +59,21 @@ def test_an_operator_is_told_what_is_not_as_it_was_reported(landlock_abi, user):
     assert "FAILED All ends with the kernel" in done.stdout
 
 
+def test_a_kernel_has_no_say_in_which_layers_are_probed(landlock_abi, user):
+    code = (
+        "import json, sys; from openshell_kernel.server import verify as server; from openshell_kernel import cli\n"
+        "def printed(*arguments, real=server.printed, **options):\n"
+        "    answer = json.loads(real(*arguments, **options))\n"
+        "    answer['findings'][-1].update(status='absent', probes=[])\n"
+        "    return json.dumps(answer)\n"
+        "server.printed = printed\n"
+        "sys.exit(cli.main(['verify']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=user, capture_output=True, text=True)
+    assert done.returncode == 4, done.stdout
+    assert "other layers than were reported" in done.stderr
+
+
 def test_a_kernel_that_does_not_start_has_an_exit_status_of_its_own(user):
     command = [sys.executable, "-m", "openshell_kernel.cli", "verify", "--kernel", "python3"]
     done = subprocess.run(command, cwd=user, capture_output=True, text=True)

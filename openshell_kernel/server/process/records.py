@@ -1,8 +1,8 @@
 """The trusted side's own record of each running kernel: what it was given and what the launcher reported.
 
 A kernel answers `%policy` itself, and its notebook can change what it says. This is not in its hands: a file for each
-kernel, of mode 0600, beneath Jupyter's folder of keys, which no start grants but by a policy that lists it, and tells
-so. It is written when a kernel has started, and removed when that has ended. A server that is killed leaves it: a
+kernel, of mode 0600, beneath Jupyter's folder of keys. No start grants that, unless a policy lists it, which is told: a
+kernel that may write there can forge the record of every kernel. It is written when a kernel has started, and removed when that has ended. A server that is killed leaves it: a
 record also says which process the kernel is, and one whose process is gone counts no more.
 
 In a folder of its own: Jupyter takes a file of its runtime folder that has a kernel's id in its name for a connection.
