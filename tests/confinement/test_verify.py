@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,16 @@ if pid == 0:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 KEEP_STREAMS = "import os, sys; [os.dup2(fd, fd + 10) for fd in (0, 1, 2)]; os.execv(sys.argv[1], sys.argv[1:])"
+# What the filters of containers refuse as well.
+IN_CONTAINER = """
+import errno, os, pyseccomp, sys
+container = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+for call in ("keyctl", "add_key", "request_key", "io_uring_setup", "bpf", "userfaultfd", "perf_event_open"):
+    container.add_rule(pyseccomp.ERRNO(errno.EPERM), call)
+container.load()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+CONTAINER = [sys.executable, "-c", IN_CONTAINER]
 TERMINAL = [PYTHON, "-c", KEEP_STREAMS, PYTHON, "-c", IN_TERMINAL]
 
 
@@ -154,6 +165,11 @@ def test_a_layer_that_is_removed_while_its_report_claims_it_is_caught(verified, 
     assert not holds(outcome[name]), outcome[name]
     others = {other: finding["probes"] for other, finding in outcome.items() if other != name and not holds(finding)}
     assert {other for other in others if outcome[other]["status"] != "absent"} <= CONSEQUENCES.get(name, set()), others
+
+
+def test_the_filter_of_a_container_is_not_taken_for_ours(verified, removed):
+    assert holds(verified(wrapper=[*CONTAINER, *TERMINAL])["seccomp"])
+    assert not holds(verified(removed("seccomp"), wrapper=[*CONTAINER, *TERMINAL])["seccomp"])
 
 
 # What else does not hold without a layer.
