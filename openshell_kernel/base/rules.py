@@ -85,6 +85,8 @@ class Unenforced(NamedTuple):
 
 def why_not_asked(rule: Rule) -> str:
     """Return why a rule cannot stand in a plan; empty where it can."""
+    if rule.resolved is not None or rule.kind is not None or rule.problem:
+        return "it says already what became of it"
     return "" if rule.rights else "no right is asked for"
 
 
