@@ -22,6 +22,8 @@ _DESCRIPTION = """\
 Run a program under the policy of this folder's notebooks, or under the one that you name. Everything that confines a
 kernel confines it. It reads and writes what the policy grants, and gets the environment that the policy passes. It has
 a private home and temporary folder, and nothing that it starts outlives it. It may read the Python of this environment.
+What an operator sets in Jupyter's configuration or in kernel.json does not count here: name that policy with --policy
+or OPENSHELL_SANDBOX_POLICY.
 
 The program reads and writes through pipes, so it gets neither your terminal nor the files behind a redirection. What it
 writes goes where this command writes: unchanged into files and pipes, and as text and colours only to a terminal. This

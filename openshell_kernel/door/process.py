@@ -124,7 +124,7 @@ def run(
     Args:
         argv: the program and its arguments. A name without a slash is looked for on the PATH of `env`.
         policy: a policy, or the path of its file, which must not be writable under it; by default the one that counts
-            for notebooks in `cwd`.
+            for notebooks in `cwd`, but for what Jupyter's configuration and kernel.json say: these are not read.
         cwd: the working directory; by default this process's.
         env: the environment, of which it is given what the policy passes; by default this process's.
         stdin: as for `subprocess.Popen`, but for None: then it reads what this process reads, through a pipe.
