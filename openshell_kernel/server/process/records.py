@@ -2,12 +2,13 @@
 
 A kernel answers `%policy` itself, and its notebook can change what it says. This is not in its hands: a file for each
 kernel, of mode 0600, beneath Jupyter's folder of keys. No start grants that, unless a policy lists it, which is told: a
-kernel that may write there can forge the record of every kernel. It is written when a kernel has started, and removed when that has ended. A server that is killed leaves it: a
-record also says which process the kernel is, and one whose process is gone counts no more.
+kernel that may write there can forge the record of every kernel. It is written when a kernel has started, and removed
+when that has ended. A server that is killed leaves it: a record also says which process the kernel is, and one whose
+process is gone counts no more. Machines and containers may share the folder, each with processes of its own.
 
 In a folder of its own: Jupyter takes a file of its runtime folder that has a kernel's id in its name for a connection.
 
-Source: proc_pid_stat(5), for the time at which a process was started.
+Sources: proc_pid_stat(5), for the time at which a process was started; pid_namespaces(7).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +30,12 @@ from openshell_kernel.errors import SnapshotError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 1
+FORMAT = 2
 _FOLDER = "openshell"
 _NAME = re.compile(r"([0-9A-Za-z_-]{1,80})\.json")
 _LARGEST = 16 << 20
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LONGEST_ELSEWHERE = 30 * 24 * 3600  # seconds
 _START_TIME = 19  # of the fields behind the name, which is the second of proc_pid_stat(5)
 
 
@@ -75,7 +78,7 @@ def write(kernel: str, *, pid: int, snapshot: dict[str, Any]) -> None:
     """
     if not _NAME.fullmatch(f"{kernel}.json"):
         raise OSError(f"{kernel!r} is no id of a kernel")
-    content = {"format": FORMAT, "pid": pid, "started": _start_time(pid), "snapshot": snapshot}
+    content = {"format": FORMAT, "pid": pid, "started": _start_time(pid), "place": _place(), "snapshot": snapshot}
     folder = _folder()
     try:
         _remove_stale(folder)
@@ -144,20 +147,43 @@ def _names(folder: int) -> list[str]:
 
 
 def _read(folder: int, name: str) -> Record | None:
-    """Return a record, or None for what is none, or that of a kernel which has ended."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        with open(os.open(name, os.O_RDONLY | _FLAGS, dir_fd=folder), "rb") as stream:
-            data = json.loads(stream.read(_LARGEST))
-        if data["format"] == FORMAT and data["started"] == _start_time(data["pid"]):
+    """Return a record, or None for what is none, or that of a kernel which has ended or runs elsewhere."""
+    data = _content(folder, name)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if data["place"] == _place() and data["started"] == _start_time(data["pid"]):
             return Record(kernel=name.removesuffix(".json"), pid=data["pid"], snapshot=data["snapshot"])
     return None
 
 
+def _content(folder: int, name: str) -> dict[str, Any]:
+    """Return what stands in a file; nothing where it is no record."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        with open(os.open(name, os.O_RDONLY | _FLAGS, dir_fd=folder), "rb") as stream:
+            data = json.loads(stream.read(_LARGEST))
+        if data["format"] == FORMAT:
+            return dict(data)
+    return {}
+
+
 def _remove_stale(folder: int) -> None:
     for name in _names(folder):
-        if _read(folder, name) is None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if _is_stale(folder, name):
                 os.unlink(name, dir_fd=folder)
+
+
+def _is_stale(folder: int, name: str) -> bool:
+    place = _content(folder, name).get("place")
+    if place in (None, _place()):
+        return _read(folder, name) is None
+    # Of another machine, container or boot: whether its process lives is not known here.
+    return time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _LONGEST_ELSEWHERE
+
+
+def _place() -> list[str]:
+    """Return whose numbers of processes these are: the boot of a machine, and the namespace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        return [stream.read().strip(), os.readlink("/proc/self/ns/pid")]
 
 
 def _start_time(pid: int) -> int:

@@ -65,7 +65,19 @@ def test_a_process_that_has_been_given_the_pid_of_another_is_not_that_one(folder
     assert records.running() == ()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "pid": "x"}', "[" * 10000])
+def test_a_kernel_of_another_machine_or_container_is_not_shown_here_and_keeps_its_record(folder):
+    records.write(ID, pid=os.getpid(), snapshot=SNAPSHOT)
+    path = folder / f"{ID}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "place": ["elsewhere", "pid:[1]"]}))
+    records.write("here", pid=os.getpid(), snapshot=SNAPSHOT)
+    assert [record.kernel for record in records.running()] == ["here"]
+    assert path.exists()
+    os.utime(path, (0, 0))
+    records.write("here", pid=os.getpid(), snapshot=SNAPSHOT)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "pid": "x"}', "[" * 10000])
 def test_what_is_no_record_is_passed_over(folder, content):
     records.write("good", pid=os.getpid(), snapshot=SNAPSHOT)
     (folder / "bad.json").write_text(content)
