@@ -40,7 +40,6 @@ def test_a_failed_restart_is_told_in_the_notebook_until_the_policy_is_trusted(
     lab.restart(page)
     lab.wait_until_idle(page, OPENSHELL)
     refused = lab.run_cell(page, "2 + 2").text
-    assert "the kernel could not be restarted" in refused
     assert f"jupyter openshell trust {near}" in refused
     subprocess.run(
         [sys.executable, "-m", "openshell_kernel.cli", "trust", str(near)],

@@ -159,7 +159,7 @@ def test_a_layer_that_is_removed_while_its_report_claims_it_is_caught(verified, 
     outcome = verified(removed(name), identity=identity)
     if name == "no_new_privs":
         # Without it Linux lets nobody who has given up his capabilities restrict himself.
-        assert "Landlock refused to restrict the kernel" in outcome
+        assert "Landlock" in outcome
         return
     assert outcome[name]["status"] == "enforced"
     assert not holds(outcome[name]), outcome[name]

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.errors import refused
 
 import openshell_kernel
 
@@ -52,7 +53,7 @@ def test_a_policy_of_the_programs_own_needs_no_file(folder):
 def test_what_no_kernel_starts_with_is_an_error_here_too(user):
     path = user / "policy.yaml"
     path.write_text(f"version: 1\nfilesystem_policy: {{read_write: [{user}]}}\n")
-    with pytest.raises(openshell_kernel.PolicyError, match="the sandbox may write"):
+    with refused(openshell_kernel.PolicyError, user, path):
         openshell_kernel.effective_policy(path)
 
 
@@ -123,5 +124,5 @@ def test_what_is_not_there_is_skipped(folder):
 
 
 def test_an_unknown_action_is_named(effective):
-    with pytest.raises(ValueError, match="'delete' is no action; say read, write, execute"):
+    with refused(ValueError, "'delete'", "read", "write", "execute"):
         openshell_kernel.explain(effective, "/", "delete")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.errors import refused
 from support.kernels import eventually
 
 import openshell_kernel
@@ -150,7 +151,7 @@ def test_its_folder_is_removed_also_if_its_caller_has_ended_before(policy):
 
 @pytest.mark.usefixtures("folder")
 def test_a_start_that_is_refused_leaves_nothing(policy, user):
-    with pytest.raises(openshell_kernel.ProgramError, match="no-such-program"):
+    with refused(openshell_kernel.ProgramError, "no-such-program"):
         openshell_kernel.run(["no-such-program"], policy=policy)
     with pytest.raises(openshell_kernel.PolicyError):
         openshell_kernel.run(["true"], policy=user / "missing.yaml")
@@ -158,7 +159,7 @@ def test_a_start_that_is_refused_leaves_nothing(policy, user):
     hard.write_text(
         "version: 1\nfilesystem_policy: {read_only: [/nowhere]}\nlandlock: {compatibility: hard_requirement}\n"
     )
-    with pytest.raises(openshell_kernel.ConfinementError, match="/nowhere"):
+    with refused(openshell_kernel.ConfinementError, "/nowhere"):
         openshell_kernel.run(["true"], policy=hard)
     assert private_dirs() == []
 
@@ -170,7 +171,7 @@ def test_a_script_that_nothing_lets_it_run_is_refused(folder, policy, user):
     script = folder / "script"
     script.write_text(f"#!{interpreter}\n")
     script.chmod(0o755)
-    with pytest.raises(openshell_kernel.ConfinementError, match="Permission denied"):
+    with refused(openshell_kernel.ConfinementError, script):
         openshell_kernel.run(["./script"], policy=policy)
 
 

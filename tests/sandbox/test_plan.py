@@ -143,7 +143,7 @@ JSON = st.recursive(
 
 
 def test_a_message_names_the_path_of_what_is_wrong():
-    with pytest.raises(ConfinementError, match=r"\$\.layers\.landlock\.rules\[0\]\.path: not an absolute path"):
+    with refused(ConfinementError, "$.layers.landlock.rules[0].path"):
         LaunchPlan.from_bytes(rule(path="x"))
 
 

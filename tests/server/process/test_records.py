@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.errors import refused
 
 from openshell_kernel.errors import SnapshotError
 from openshell_kernel.server.process import records
@@ -42,9 +43,9 @@ def test_the_beginning_of_an_id_is_enough_if_it_is_one_kernels():
     for kernel in (ID, f"3f2b{ID[4:]}"):
         records.write(kernel, pid=os.getpid(), snapshot=SNAPSHOT)
     assert records.find("3f2a").kernel == ID
-    with pytest.raises(SnapshotError, match="several"):
+    with refused(SnapshotError, "3f2"):
         records.find("3f2")
-    with pytest.raises(SnapshotError, match="no running kernel"):
+    with refused(SnapshotError, "4"):
         records.find("4")
 
 
