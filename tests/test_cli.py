@@ -1,5 +1,7 @@
-"""`jupyter openshell`: what a person sees and what the exit status says. Each command is a process of its own."""
+"""`jupyter openshell`: what a person sees and what the exit status says."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.errors import check_message
 
-from openshell_kernel.cli import COMMANDS
+from openshell_kernel.cli import COMMANDS, main
 
 POLICY = """\
 version: 1
@@ -40,13 +42,43 @@ def policy(home):
 
 
 @pytest.fixture
-def cli(home):
-    def run(*arguments, cwd=None, text=None):
-        environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {"HOME": str(home)}
-        return subprocess.run(
-            [sys.executable, "-m", "openshell_kernel.cli", *map(str, arguments)],
-            capture_output=True, encoding="utf-8", env=environment, cwd=cwd or home, timeout=60, input=text,
-        )  # fmt: skip
+def cli(home, monkeypatch, capsys):
+    """Return a function that runs a command as its user would, but in this process: a new one takes long to start."""
+
+    def run(*arguments, cwd=None, text=""):
+        words = list(map(str, arguments))
+        with own_environment(monkeypatch, home, cwd or home) as patch:
+            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+            try:
+                status = main(words)
+            except SystemExit as end:
+                status = end.code
+        output, errors = capsys.readouterr()
+        return subprocess.CompletedProcess(words, status, output, errors)
+
+    return run
+
+
+@contextlib.contextmanager
+def own_environment(monkeypatch, home, folder):
+    """Leave of the environment what every user has, and this home."""
+    with monkeypatch.context() as patch:
+        for name in os.environ.keys() - {"PATH", "LANG"}:
+            patch.delenv(name)
+        patch.setenv("HOME", str(home))
+        patch.chdir(folder)
+        yield patch
+
+
+@pytest.fixture
+def process(home, monkeypatch):
+    """Return a function that runs a command in a process of its own, as what starts kernels needs."""
+
+    def run(*arguments):
+        with own_environment(monkeypatch, home, home):
+            return subprocess.run(
+                [sys.executable, "-m", "openshell_kernel.cli", *arguments], capture_output=True, text=True, timeout=60
+            )
 
     return run
 
@@ -219,27 +251,27 @@ def test_the_check_explains_its_exit_status(cli):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("landlock_abi")
-def test_the_check_reads_the_servers_configuration_and_another_policy_is_checked_where_one_is_named(cli, home):
+def test_the_check_reads_the_servers_configuration_and_another_policy_is_checked_where_one_is_named(process, home):
     (home / ".jupyter").mkdir()
     settings = home / ".jupyter" / "jupyter_server_config.py"
     settings.write_text(f"c.OpenShellProvisioner.policy = {str(home / 'missing.yaml')!r}\n")
-    done = cli("gpu-check")
+    done = process("gpu-check")
     assert done.returncode == 4
     assert "missing.yaml" in done.stderr
     (home / "none.yaml").write_text("version: 1\njupyter: {gpu: {request: none}}\n")
-    done = cli("gpu-check", "--policy", "none.yaml", cwd=home)
+    done = process("gpu-check", "--policy", "none.yaml")
     assert done.returncode == 3, done.stderr
     check_message(done.stdout, f"{home}/none.yaml", at="policy")
 
 
-def test_the_check_says_why_a_kernel_was_not_started(cli):
-    done = cli("gpu-check", "--kernel", "no-such-kernel")
+def test_the_check_says_why_a_kernel_was_not_started(process):
+    done = process("gpu-check", "--kernel", "no-such-kernel")
     assert done.returncode == 4
     assert "no-such-kernel" in done.stderr
 
 
-def test_the_check_asks_no_kernel_that_has_no_policy(cli):
-    done = cli("gpu-check", "--kernel", "python3")
+def test_the_check_asks_no_kernel_that_has_no_policy(process):
+    done = process("gpu-check", "--kernel", "python3")
     assert done.returncode == 4
     check_message(done.stderr, "'python3'", "--kernel")
 
