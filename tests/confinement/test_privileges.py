@@ -186,6 +186,18 @@ def test_an_identity_that_cannot_reach_what_the_kernel_needs_is_refused_and_the_
     check_message(refused, closed, 1500)
 
 
+@root_only
+def test_root_in_another_group_works_in_a_closed_folder_with_the_capability_that_it_keeps(foreign):
+    foreign.chmod(0o700)
+    attempts = (["identity"], ["create", str(foreign / "new")])
+    identity = Identity(uid=0, gid=1501, groups=())
+    kept = {"keep_capabilities": ("dac_override",), "proc": "protect", "cwd": str(foreign)}
+    assert launch(plan(*attempts, folders=[foreign], identity=identity, **kept)).outcomes == [
+        [[0] * 3, [1501] * 3, []],
+        "ok",
+    ]
+
+
 def test_an_ordinary_user_cannot_take_on_an_identity():
     user = NOBODY if os.geteuid() == 0 else None
     refused = launch(plan(identity=Identity(uid=1500, gid=1500, groups=())), user=user).refused

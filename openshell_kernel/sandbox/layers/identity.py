@@ -56,9 +56,10 @@ class Identity(Layer[Parameters]):
         """
         wanted = self.parameters
         _become(wanted)
-        # From here on permissions decide, as they will for the kernel.
-        capabilities.lower()
-        self._check_reachable()
+        if not self.context.stays_root:
+            # From here on permissions decide, as they will for the kernel. Root may keep what overrides them.
+            capabilities.lower()
+            self._check_reachable()
         groups = f", groups {', '.join(map(str, wanted.groups))}" if wanted.groups else ""
         subjects = tuple(map(str, (wanted.uid, wanted.gid, *wanted.groups)))
         return self.enforced(f"runs as user {wanted.uid}, group {wanted.gid}{groups}", subjects=subjects)
