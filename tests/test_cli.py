@@ -381,6 +381,7 @@ def test_the_shell_completes_every_command_and_its_options(command, cli):
     assert completed(command.name, "x") == set()
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_is_no_error(home):
     (home / "wrong.yaml").write_text(f"version: 1\nfilesystem_policy: {{read_only: [{', '.join(['x'] * 9000)}]}}\n")
     command = f"{sys.executable} -m openshell_kernel.cli check --json {home / 'wrong.yaml'} | head -n 1"

@@ -169,6 +169,7 @@ def test_no_json_causes_anything_but_a_snapshot_error(data):
         parse(data)
 
 
+@pytest.mark.slow
 @given(st.data(), JSON)
 def test_no_damage_at_any_place_causes_anything_but_a_snapshot_error(data, value):
     """Any value anywhere in a good record is replaced; the message then names a place or the whole is still sound."""

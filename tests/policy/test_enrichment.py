@@ -306,6 +306,7 @@ def test_the_lists_stay_disjoint_and_no_path_of_the_user_is_lost(document, hardw
     assert set(declared.read_only) - set(declared.read_write) - promoted <= lists[Access.READ_ONLY]
 
 
+@pytest.mark.slow
 @given(POLICIES, INVENTORIES)
 def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writable(document, hardware):
     hard = document.model_copy(
@@ -322,6 +323,7 @@ def test_hard_requirement_changes_what_is_required_or_refuses_what_stays_writabl
         ]
 
 
+@pytest.mark.slow
 @given(POLICIES, INVENTORIES)
 def test_enrichment_is_idempotent(document, hardware):
     once = as_lists(enriched(document, hardware))

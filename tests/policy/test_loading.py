@@ -578,6 +578,7 @@ def test_nothing_that_looks_like_yaml_crashes_loading(text):
     outcome(text)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(WORDS, VALUES, max_size=5))
 def test_no_structure_crashes_loading(data):
     outcome(json.dumps(data))

@@ -349,6 +349,7 @@ def _add(path, number):
     trust.Store(path).add(trust.Trusted(path=f"/{number}", sha256="0" * 64))
 
 
+@pytest.mark.slow
 def test_processes_that_trust_at_the_same_time_lose_nothing(store):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_add, args=(store.path, number)) for number in range(4)]

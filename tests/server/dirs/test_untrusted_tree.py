@@ -34,6 +34,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_any_path_and_than_python_recurses_is_removed(tree):
     deepen(tree)
     before = descriptors()

@@ -118,6 +118,7 @@ def test_the_private_folder_is_handed_over_with_its_modes_and_without_following_
     assert outside.stat().st_uid == 0
 
 
+@pytest.mark.slow
 @root_only
 def test_a_tree_of_any_depth_is_handed_over(tmp_path):
     path = str(tmp_path / "private")
