@@ -76,13 +76,13 @@ def project():
 def verified(project):
     """Start a program that verifies its own report; return its findings by name, or why it was not started."""
 
-    def start(imports=IMPORTS, *, user=None, identity=None, wrapper=TERMINAL):
+    def start(imports=IMPORTS, *, user=None, identity=None, wrapper=TERMINAL, readable=()):
         compiled = seccomp_filter.load()
         argv = (PYTHON, "-I", f"{IMPORTS}/verify_self.py", IMPORTS)
         asked = plan(
             argv=argv,
             folders=[project],
-            rules=(rule(IMPORTS, READ), rule(imports, READ)),
+            rules=(rule(IMPORTS, READ), rule(imports, READ), *(rule(path, READ) for path in readable)),
             proc="protect" if os.geteuid() == 0 and user is None else "leave",
             identity=identity,
             read_only=((f"{project}/.venv",), ()),
@@ -125,6 +125,10 @@ def test_every_layer_that_claims_to_be_in_force_is_found_so(verified, user, wrap
     claimed = {name: finding for name, finding in findings.items() if finding["status"] != "absent"}
     assert {name: finding["probes"] for name, finding in claimed.items() if not holds(finding)} == {}
     assert {"landlock", "seccomp", "keeper", "read_only", "terminal", "core_dumps"} <= claimed.keys()
+
+
+def test_rules_that_let_everything_be_read_are_found_in_force_by_what_they_let_nobody_write(verified):
+    assert holds(verified(readable=["/"])["landlock"])
 
 
 @root_only

@@ -139,10 +139,12 @@ class Landlock(Layer[Parameters]):
         """Open what a rule grants and what none does, and signal a process outside."""
         readable = next(filter(_is_listable, report.rules), None)
         probes = [works(f"list {readable.path}", os.listdir, readable.path)] if readable else []
-        outside = _outside(report.rules)
-        probes += [refused(f"list {path}", os.listdir, path, by=("EACCES",)) for path in outside]
-        if not outside:
-            probes.append(Probe("find a folder that no rule grants", "the rules grant all of them", holds=False))
+        denied = [refused(f"list {path}", os.listdir, path, by=("EACCES",)) for path in _unlisted(report.rules)]
+        denied += [
+            refused(f"make a folder in {path}", _make_folder, path, by=("EACCES",))
+            for path in _unwritable(report.rules)
+        ]
+        probes += denied or [Probe("find a folder that no rule grants", "the rules grant all of them", holds=False)]
         if report.abi is not None and report.abi >= rights.SCOPES_SINCE_ABI:
             probes.append(refused("signal the process that started the kernel", os.kill, starter(), 0, by=("EPERM",)))
         return tuple(probes)
@@ -159,15 +161,28 @@ def _is_listable(rule: Rule) -> bool:
     return listed and os.access(rule.path, os.R_OK | os.X_OK)
 
 
-def _outside(rules: tuple[Rule, ...]) -> list[str]:
-    """Return folders that everybody may list, and that no rule grants."""
-    granted = [rule.resolved or rule.path for rule in rules if not rule.problem and "read_dir" in rule.rights]
+def _unlisted(rules: tuple[Rule, ...]) -> list[str]:
+    """Return folders that everybody may list, and that no rule lets be listed."""
     candidates = [f"/{name}" for name in ("", "home", "root", "mnt", "media", "srv", "opt", "var", "boot", "run")]
-    return [
-        path
-        for path in candidates
-        if os.path.isdir(path) and _everybody_lists(path) and not any(is_within(path, folder) for folder in granted)
-    ][:2]
+    return [path for path in _outside(rules, "read_dir", candidates) if _everybody_lists(path)][:2]
+
+
+def _unwritable(rules: tuple[Rule, ...]) -> list[str]:
+    """Return folders that permissions, which Landlock does not ask here, let be written, and that no rule does."""
+    candidates = ("/var/tmp", "/tmp", os.path.expanduser("~"), "/")  # noqa: S108 - these are tried
+    return [path for path in _outside(rules, "make_dir", candidates) if os.access(path, os.W_OK | os.X_OK)][:1]
+
+
+def _make_folder(parent: str) -> None:
+    path = os.path.join(parent, f".openshell-verify-{os.getpid()}")
+    os.mkdir(path)
+    os.rmdir(path)
+
+
+def _outside(rules: tuple[Rule, ...], right: str, candidates: Sequence[str]) -> list[str]:
+    granted = [rule.resolved or rule.path for rule in rules if not rule.problem and right in rule.rights]
+    folders = filter(os.path.isdir, map(os.path.realpath, candidates))
+    return [path for path in folders if not any(is_within(path, folder) for folder in granted)]
 
 
 def _everybody_lists(path: str) -> bool:

@@ -49,6 +49,9 @@ class Processes(Layer[Parameters]):
         """Mount it, unless something is mounted beneath the present one, which a container hides on purpose."""
         if not self.parameters.hide or not self.context.is_root:
             return self.absent(f"{_SHOWN}: a /proc of the kernel's own takes root")
+        if self.context.support.abi is None:
+            # It hides what the kernel could not trace, and only Landlock keeps it from tracing its user's others.
+            return self.absent(f"{_SHOWN}: without Landlock no /proc hides those of the same user")
         try:
             mounts.enter_namespace()
             beneath = [mount.point for mount in mounts.mounts() if is_beneath(mount.point, _PROC)]
