@@ -294,4 +294,4 @@ def test_gpu_check_believes_no_kernel_about_its_policy(user, folder):
     done = gpu_check(folder, "--kernel", "liar")
     assert done.returncode == 3, done.stderr
     assert "FORGED" not in done.stdout
-    assert json.loads(done.stdout)["policy"].endswith("(built-in policy)")
+    assert "built-in policy" in json.loads(done.stdout)["policy"]
