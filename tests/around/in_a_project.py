@@ -31,7 +31,7 @@ def main(home, attempts):
         told = {
             "attempts": eval(kernel.run(f"ENVIRONMENT = {str(project / '.venv')!r}\n{attempts}").text, {}),  # noqa: S307 - our own repr
             "new": kernel.run("open('new.txt', 'w')").error,
-            "shown": kernel.shown(),
+            "shown": " ".join(kernel.run("%policy show --verbose").text.split()),
             "status": kernel.value("open('/proc/self/status').read()"),
             "user": kernel.value("__import__('os').stat('.').st_uid == __import__('os').getuid()"),
             "command": kernel.run("!echo works").text.strip(),

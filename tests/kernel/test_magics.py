@@ -29,6 +29,8 @@ from openshell_kernel.policy.runtime import Runtime
 def environ(monkeypatch, tmp_path):
     """The environment and folder of a kernel."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    # IPython warns where it names another environment than the tests' own.
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     monkeypatch.delenv(memfd.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     # A shell puts a module of its own there, from which multiprocessing cannot start anything.
