@@ -79,6 +79,8 @@ class Server:
         client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{kernel_id}.json"))
         client.load_connection_file()
         client.start_channels()
+        # Beside other tests a kernel may be silent for longer than a second before it is ready.
+        client.hb_channel.time_to_dead = kernels.SECONDS
         client.wait_for_ready(timeout=kernels.SECONDS)
         yield kernels.Kernel(None, client)
         client.stop_channels()

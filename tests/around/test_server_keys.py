@@ -25,6 +25,8 @@ def read(jupyter: server.Server, name: str) -> kernels.Output:
     client = BlockingKernelClient(connection_file=str(jupyter.home / "runtime" / f"kernel-{kernel_id}.json"))
     client.load_connection_file()
     client.start_channels()
+    # Beside other tests a kernel may be silent for longer than a second before it is ready.
+    client.hb_channel.time_to_dead = kernels.SECONDS
     client.wait_for_ready(timeout=kernels.SECONDS)
     output = kernels.Kernel(None, client).run("print(len(open('secret').read()) > 8)")
     client.stop_channels()
