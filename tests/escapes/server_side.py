@@ -359,12 +359,21 @@ class World:
             pid = int(pid_file.read_text()) if by_shell else process.pid
             stack.callback(os.kill, pid, signal.SIGTERM)
             path = self.home / f".local/share/jupyter/runtime/jpserver-{pid}.json"
-            while not (path.exists() and path.read_text().endswith("}")):
+            while not _listens(path):
                 if time.monotonic() > deadline or process.poll() is not None:
                     log.seek(0)
                     raise RuntimeError(log.read().decode())
                 time.sleep(0.05)
             yield process, json.loads(path.read_text())["port"]
+
+
+def _listens(path):
+    """Whether a server is there; it writes where it will listen before it does."""
+    try:
+        socket.create_connection(("127.0.0.1", json.loads(path.read_text())["port"]), timeout=1).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _messages(number):

@@ -63,10 +63,13 @@ class TestRunAs:
             assert kernel.run("open('result', 'w').write('x')").error == ""
             assert kernel.run("import tempfile; tempfile.NamedTemporaryFile().write(b'x')").error == ""
             assert kernel.run("!id -u").text.strip() == "1500"
-            shown = kernel.shown()
+            record = kernel.record()
             assert list((shared / "t").glob("openshell-*"))
-        check_message(shown.partition("Identity: ")[2], 1500, 1501)
-        assert "run_as_user and run_as_group" not in shown
+        (identity,) = [layer for layer in record["report"]["layers"] if layer["name"] == "identity"]
+        check_message(identity["detail"], 1500, 1501)
+        assert "process.run_as_user and run_as_group" not in [
+            item["what"] for item in record["effective"]["unenforced"]
+        ]
         assert (folder / "result").stat().st_uid == 1500
         assert not list((shared / "t").glob("openshell-*"))
 
