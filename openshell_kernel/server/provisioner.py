@@ -238,10 +238,11 @@ class OpenShellProvisioner(SettingsTraits, LocalProvisioner):  # type: ignore[me
             log_report(self.log, self._id, planned.effective.source, report)
             await entrusting
         self.cwd = request.loaded.workdir
+        told = snapshot(planned.plan.record, wire.encode(report))
+        # While the kernel imports what it needs.
+        start.enter_context(recorded(self._id, cast("int", self.pid), told, tell=self.log.warning))
         await self._listening()
         self._gpus.follow()
-        told = snapshot(planned.plan.record, wire.encode(report))
-        start.enter_context(recorded(self._id, cast("int", self.pid), told, tell=self.log.warning))
         self._last, self._report = dataclasses.replace(planned, claim=None), report
         return info
 
