@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -74,21 +75,19 @@ def confine(policy: AnyPolicy | None = None) -> Report:
     """
     _check_single_threaded()
     private = PrivateDir()
-    planned = None
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(private.remove)
         request = planning.request(
             [sys.executable], policy, cwd=None, environment=os.environ, private=private, mounts=False
         )
         planned = planning.wait_for(make_plan(request))
+        if planned.claim is not None:
+            undo.callback(planned.claim.release)
         _check_controls(planned.plan)
         _wait_for_threads()
         _check_single_threaded()
         _leave_janitors(planned, private)
-    except BaseException:
-        if planned is not None and planned.claim is not None:
-            planned.claim.release()
-        private.remove()
-        raise
+        undo.pop_all()
     report = _enforce(planned.plan)
     _lead_to_private_folders(planned.plan, private)
     return report

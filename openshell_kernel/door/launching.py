@@ -69,24 +69,26 @@ async def launch(request: KernelRequest, streams: Streams) -> Launched:
         OpenShellError: nothing runs; see `run`. The private folder is the caller's to remove.
     """
     planned = await make_plan(request)
-    try:
+    with contextlib.ExitStack() as undo:
+        if planned.claim is not None:
+            undo.callback(planned.claim.release)
         with contextlib.closing(LauncherPipes()) as pipes:
             process = _launcher(planned, pipes, streams)
+            undo.callback(_end, process)
             ending = of_child(process.pid, pipes.take_ending())
-            report = await _carry_out(planned, pipes, process)
+            # A kernel shows its record; a program would be handed a descriptor that it knows nothing of.
+            report = await pipes.carry_out(planned.plan._replace(record={}), str)
         ending.nodes = planned.effective.selection.own_nodes
         _keep_claim(planned, ending)
-        return Launched(
+        launched = Launched(
             process=process,
             policy=planned.effective,
             report=report,
             private=request.private,
             janitor=_janitor(ending, request.private, planned.launcher_environment),
         )
-    except BaseException:
-        if planned.claim is not None:
-            planned.claim.release()
-        raise
+        undo.pop_all()
+    return launched
 
 
 def _launcher(planned: Planned, pipes: LauncherPipes, streams: Streams) -> subprocess.Popen[bytes]:
@@ -104,15 +106,6 @@ def _launcher(planned: Planned, pipes: LauncherPipes, streams: Streams) -> subpr
     )
     pipes.started()
     return process
-
-
-async def _carry_out(planned: Planned, pipes: LauncherPipes, process: subprocess.Popen[bytes]) -> Report:
-    try:
-        # A kernel shows its record; a program would be handed a descriptor that it knows nothing of.
-        return await pipes.carry_out(planned.plan._replace(record={}), str)
-    except BaseException:
-        _end(process)
-        raise
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

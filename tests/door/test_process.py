@@ -14,6 +14,7 @@ from support.errors import refused
 from support.kernels import eventually
 
 import openshell_kernel
+from openshell_kernel.door import launching
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("landlock_abi")]
 
@@ -255,3 +256,16 @@ def test_much_output_arrives_whole_also_when_nobody_reads_for_a_while(policy):
     with subprocess.Popen(code, stdout=PIPE) as caller:
         time.sleep(0.5)
         assert len(caller.communicate(timeout=60)[0]) == 3_000_000
+
+
+def test_a_program_whose_folder_nobody_could_remove_does_not_go_on(folder, policy, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no process can be made")
+
+    monkeypatch.setattr(launching.janitor, "start", fail)
+    before = private_dirs()
+    with pytest.raises(OSError, match="no process"):
+        openshell_kernel.run(["sh", "-c", "sleep 2; touch went-on"], policy=policy)
+    time.sleep(2.5)
+    assert list(folder.iterdir()) == []
+    assert private_dirs() == before

@@ -7,6 +7,7 @@ A layer is made from its parameters, which the trusted side has decided, for the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -81,7 +82,7 @@ class Context:
         self.rules = rules
 
 
-class Layer(Generic[P]):
+class Layer(ABC, Generic[P]):
     """One protection.
 
     Attributes:
@@ -116,21 +117,21 @@ class Layer(Generic[P]):
         """
         return None
 
+    @abstractmethod
     def enforce(self) -> LayerReport:
         """Protect, for ever, and say what was achieved. Called after `prepare`, in the stage that the table says.
 
         Raises:
             ConfinementError: no kernel can be started from this plan.
         """
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def verify(cls, report: Report) -> tuple[Probe, ...]:
         """Try what the layer forbids, and return what came of it. Called in a child of the confined kernel.
 
         It leaves nothing behind, and is called only where the report claims that the layer protects.
         """
-        raise NotImplementedError
 
     @classmethod
     def enforced(cls, detail: str, *, subjects: tuple[str, ...] = ()) -> LayerReport:
