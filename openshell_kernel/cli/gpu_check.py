@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from openshell_kernel.cli.command import Command, parser
-from openshell_kernel.cli.terminal import complain, say, say_lines
-from openshell_kernel.errors import OpenShellError
+from openshell_kernel.cli.fresh_kernel import NOT_STARTED, add_options, look
+from openshell_kernel.cli.terminal import say, say_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -31,21 +29,17 @@ exit status:
   3  the kernel was given no GPU, so there was nothing to check
   4  the kernel was not started"""
 
-_FAILED, _NO_GPU, _NOT_STARTED = 1, 3, 4
+_FAILED, _NO_GPU = 1, 3
 
 
 def run(words: Sequence[str]) -> int:
     """Check and print each step; return what the epilog lists."""
     arguments = _parser().parse_args(words)
-    from openshell_kernel.server import gpu_check  # noqa: PLC0415 - the other commands need none of it
+    from openshell_kernel.server.gpu_check import check  # noqa: PLC0415 - the other commands need none of it
 
-    policy = arguments.policy and os.path.abspath(arguments.policy)
-    sys.stderr.write("Starting a confined kernel and checking its GPUs; this can take a minute ...\n")
-    try:
-        result = gpu_check.check(kernel=arguments.kernel, folder=os.getcwd(), policy=policy)
-    except OpenShellError as error:
-        complain(error)
-        return _NOT_STARTED
+    result = look(arguments, "checking its GPUs; this can take a minute", check)
+    if result is None:
+        return NOT_STARTED
     if arguments.json:
         say_lines(json.dumps(dataclasses.asdict(result), indent=2))
     else:
@@ -57,13 +51,7 @@ def run(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     own = parser("gpu-check", _DESCRIPTION, epilog=_EPILOG)
-    own.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="the policy to check with, instead of that of notebooks in this folder",
-    )
-    own.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
-    own.add_argument("--json", action="store_true", help="print the steps as JSON, for programs")
+    add_options(own)
     return own
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from openshell_kernel.base import wire
 from openshell_kernel.cli.command import Command, parser
-from openshell_kernel.cli.terminal import complain, say, say_lines
-from openshell_kernel.errors import OpenShellError
+from openshell_kernel.cli.fresh_kernel import NOT_STARTED, add_options, look
+from openshell_kernel.cli.terminal import say, say_lines
 from openshell_kernel.sandbox.report import LayerStatus
 
 if TYPE_CHECKING:
@@ -31,21 +29,17 @@ exit status:
   2  the command line is wrong
   4  the kernel was not started"""
 
-_FAILED, _NOT_STARTED = 1, 4
+_FAILED = 1
 
 
 def run(words: Sequence[str]) -> int:
     """Verify and print what was found of each layer; return what the epilog lists."""
     arguments = _parser().parse_args(words)
-    from openshell_kernel.server import verify  # noqa: PLC0415 - the other commands need none of it
+    from openshell_kernel.server.verify import verify  # noqa: PLC0415 - the other commands need none of it
 
-    policy = arguments.policy and os.path.abspath(arguments.policy)
-    sys.stderr.write("Starting a confined kernel and trying its protections ...\n")
-    try:
-        result = verify.verify(kernel=arguments.kernel, folder=os.getcwd(), policy=policy)
-    except OpenShellError as error:
-        complain(error)
-        return _NOT_STARTED
+    result = look(arguments, "trying its protections", verify)
+    if result is None:
+        return NOT_STARTED
     if arguments.json:
         say_lines(json.dumps(_as_json(result), indent=2))
     else:
@@ -55,13 +49,7 @@ def run(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     own = parser("verify", _DESCRIPTION, epilog=_EPILOG)
-    own.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="the policy to use, instead of that of notebooks in this folder",
-    )
-    own.add_argument("--kernel", default="openshell-gpu", metavar="NAME", help="the kernelspec (%(default)s)")
-    own.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
+    add_options(own)
     return own
 
 
