@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from openshell_kernel.base.text import printable
+from openshell_kernel.base.text import printable, printable_lines
 
 
 def complain(error: object) -> None:
-    """Tell what went wrong, on stderr."""
-    sys.stderr.write(f"jupyter openshell: {in_a_line(str(error))}\n")
+    """Tell what went wrong, on stderr: a command that is to be copied stands on a line of its own."""
+    sys.stderr.write(f"jupyter openshell: {printable_lines(str(error))}\n")
 
 
 def say(text: str) -> None:
