@@ -8,7 +8,7 @@
 
 Importing the package loads nothing else: a name is loaded when it is first asked for. The subpackages are not public.
 They are the trust zones: `policy` (what is allowed), `gpu` (what hardware there is), `sandbox` (how it is enforced),
-`server` (the trusted side, inside Jupyter), `kernel` (the untrusted side, inside the sandbox) and `door` (this).
+`server` (the trusted side, inside Jupyter), `kernel` (the untrusted side, inside the sandbox) and `api` (this).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from openshell_kernel.door.confining import confine
-    from openshell_kernel.door.explaining import Explanation, explain
-    from openshell_kernel.door.policies import effective_policy, load_policy
-    from openshell_kernel.door.process import Process, run
+    from openshell_kernel.api.confining import confine
+    from openshell_kernel.api.explaining import Explanation, explain
+    from openshell_kernel.api.policies import effective_policy, load_policy
+    from openshell_kernel.api.process import Process, run
     from openshell_kernel.errors import (
         ConfigurationError,
         ConfinementError,
@@ -63,20 +63,20 @@ if not TYPE_CHECKING:
         "ConfigurationError": "errors",
         "ConfinementError": "errors",
         "EffectivePolicy": "policy.effective",
-        "Explanation": "door.explaining",
+        "Explanation": "api.explaining",
         "InvalidPolicyError": "policy.loading",
         "LaunchError": "errors",
         "OpenShellError": "errors",
         "Policy": "policy.model",
         "PolicyError": "errors",
-        "Process": "door.process",
+        "Process": "api.process",
         "ProgramError": "errors",
         "Report": "sandbox.report",
-        "confine": "door.confining",
-        "effective_policy": "door.policies",
-        "explain": "door.explaining",
-        "load_policy": "door.policies",
-        "run": "door.process",
+        "confine": "api.confining",
+        "effective_policy": "api.policies",
+        "explain": "api.explaining",
+        "load_policy": "api.policies",
+        "run": "api.process",
     }
 
     def __getattr__(name: str) -> object:

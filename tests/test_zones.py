@@ -26,7 +26,7 @@ REPORTS = ("sandbox.report", "sandbox.findings", "sandbox.probes")
 SHARED = (*REPORTS, "sandbox.layers", "sandbox.ruleset", "sandbox.keeper")
 # What each zone may import of this package.
 ZONES = {
-    "": ("door", "errors", "policy", "sandbox.report"),
+    "": ("api", "errors", "policy", "sandbox.report"),
     "base": ("base",),
     "errors": ("base",),
     "policy": ("base", "errors", "policy"),
@@ -35,10 +35,10 @@ ZONES = {
     "kernel": ("base", "errors", "kernel", "policy.effective", "policy.explain", *REPORTS),
     "server": ("base", "errors", "server", "policy", "gpu", "sandbox.plan", *SHARED),
     "hub": ("base", "errors", "hub", "policy", "server"),
-    "door": (
+    "api": (
         "base",
         "errors",
-        "door",
+        "api",
         "policy",
         "gpu",
         "sandbox.enforcing",
@@ -52,7 +52,7 @@ ZONES = {
         "base",
         "errors",
         "cli",
-        "door",
+        "api",
         "policy",
         "server",
         *REPORTS,
@@ -184,7 +184,7 @@ def zone_of(module: str) -> str:
 
 
 def may_import(zone: str, name: str) -> bool:
-    """Say whether a zone may name a module of this package. The package itself is the door: it opens onto others."""
+    """Say whether a zone may name a module of this package. The package itself is the public API: it leads to others."""
     inner = name.partition(".")[2]
     return any(inner == allowed or inner.startswith(allowed + ".") for allowed in ZONES[zone])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from openshell_kernel.door.process import Process
+    from openshell_kernel.api.process import Process
 
 _DESCRIPTION = """\
 Run a program under the policy of this folder's notebooks, or under the one that you name. Everything that confines a
@@ -52,7 +52,7 @@ def run(words: Sequence[str]) -> int:
     if not command:
         own.error("the following arguments are required: PROGRAM")
     passing_on.leave_working_directory()
-    from openshell_kernel.door.process import run as start  # noqa: PLC0415 - the other commands need none of it
+    from openshell_kernel.api.process import run as start  # noqa: PLC0415 - the other commands need none of it
 
     signals = _Signals()
     try:

@@ -9,8 +9,8 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from openshell_kernel.api import planning
 from openshell_kernel.base.paths import is_within
-from openshell_kernel.door import planning
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.gpu import discovery
 from openshell_kernel.sandbox.enforcing import context, enforce
@@ -28,7 +28,7 @@ from openshell_kernel.server.process import janitor
 from openshell_kernel.server.process.ending import Ending
 
 if TYPE_CHECKING:
-    from openshell_kernel.door.planning import AnyPolicy
+    from openshell_kernel.api.planning import AnyPolicy
     from openshell_kernel.sandbox.plan import LaunchPlan
     from openshell_kernel.sandbox.report import Report
     from openshell_kernel.server.planning.pipeline import Planned

@@ -6,9 +6,9 @@ import os
 import shutil
 from typing import IO, TYPE_CHECKING
 
-from openshell_kernel.door import planning
-from openshell_kernel.door.launching import Launched, Streams, launch
-from openshell_kernel.door.relay import Relay
+from openshell_kernel.api import planning
+from openshell_kernel.api.launching import Launched, Streams, launch
+from openshell_kernel.api.relay import Relay
 from openshell_kernel.errors import ProgramError
 from openshell_kernel.server.dirs.private_dir import PrivateDir
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from openshell_kernel.door.planning import AnyPolicy
+    from openshell_kernel.api.planning import AnyPolicy
 
 
 class Process:

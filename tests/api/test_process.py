@@ -14,7 +14,7 @@ from support.errors import refused
 from support.kernels import eventually
 
 import openshell_kernel
-from openshell_kernel.door import launching
+from openshell_kernel.api import launching
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("landlock_abi")]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openshell_kernel.door.policies import effective_policy
+from openshell_kernel.api.policies import effective_policy
 from openshell_kernel.policy.effective import EffectivePolicy
 from openshell_kernel.policy.explain import Action, Guarded, why
 from openshell_kernel.server.dirs.home import homes
@@ -17,7 +17,7 @@ from openshell_kernel.server.planning.command import OWN_PACKAGE
 from openshell_kernel.server.planning.protected_paths import protected
 
 if TYPE_CHECKING:
-    from openshell_kernel.door.planning import AnyPolicy
+    from openshell_kernel.api.planning import AnyPolicy
     from openshell_kernel.policy.effective import Origin, Rule
     from openshell_kernel.policy.explain import Verdict
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openshell_kernel.door.relay import Shown
+from openshell_kernel.api.relay import Shown
 
 
 def shown(*pieces):

@@ -8,15 +8,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from openshell_kernel.door import planning
+from openshell_kernel.api import planning
 from openshell_kernel.policy import loading
 from openshell_kernel.policy.effective import Skipped
 from openshell_kernel.server.dirs.private_dir import PrivateDir
 from openshell_kernel.server.planning.pipeline import make_plan
 
 if TYPE_CHECKING:
+    from openshell_kernel.api.planning import AnyPolicy
     from openshell_kernel.base.rules import Rule
-    from openshell_kernel.door.planning import AnyPolicy
     from openshell_kernel.policy.effective import EffectivePolicy
     from openshell_kernel.policy.model import Policy
 

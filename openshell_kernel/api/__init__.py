@@ -1,4 +1,4 @@
-"""The public door: what `import openshell_kernel` offers to programs. Only what is named there is public.
+"""The public API: what `import openshell_kernel` offers to programs. Only what is named there is public.
 
 Its rooms stand above the trusted side: they plan as Jupyter's server does, and start what the same launcher confines.
 """
