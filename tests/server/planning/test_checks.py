@@ -6,6 +6,7 @@ import os
 
 import pytest
 from support.errors import refused
+from support.interpreters import python_in
 
 import openshell_kernel
 from openshell_kernel.base.rules import Access, Origin, Rule
@@ -13,7 +14,6 @@ from openshell_kernel.errors import ConfigurationError, PolicyError
 from openshell_kernel.policy.sources import Source, SourceKind
 from openshell_kernel.server.planning import checks
 from openshell_kernel.server.planning.checks import CHECKS, Granted, check_granted
-from openshell_kernel.server.planning.interpreter import Interpreter
 from openshell_kernel.server.planning.python_environments import Kept
 
 OWN_PACKAGE = os.path.dirname(os.path.realpath(openshell_kernel.__file__))
@@ -31,15 +31,7 @@ def place(tmp_path, monkeypatch):
 
 
 def granted(place, path, *, write=True, origin=Origin.POLICY, kept=()):
-    python = Interpreter(
-        executable=str(place / "venv/bin/python"),
-        version="3.12.0",
-        prefixes=(str(place / "venv"),),
-        import_path=(str(place / "venv/lib"),),
-        editable=(),
-        customize=(),
-        user_site="",
-    )
+    python = python_in(place, "venv/lib")
     rule = Rule(
         path=str(path),
         access=Access.READ_WRITE if write else Access.READ_ONLY,

@@ -6,6 +6,7 @@ import pwd
 
 import pytest
 from support.errors import check_message
+from support.interpreters import python_in
 
 from openshell_kernel.policy.effective import READ_RIGHTS, WRITE_RIGHTS, Access, Origin, Rule
 from openshell_kernel.server.planning import protected_paths
@@ -23,15 +24,7 @@ def home(tmp_path):
 
 def refusal(home, folder):
     base = home.parent
-    python = Interpreter(
-        executable=str(base / "venv/bin/python"),
-        version="3.11.0",
-        prefixes=(str(base / "venv"),),
-        import_path=(str(base / "src"),),
-        editable=(),
-        customize=(),
-        user_site="",
-    )
+    python = python_in(base, "src")
     protected = protected_paths.protected([python], [str(base / "policies/policy.yaml")], home=str(home))
     return protected_paths.why_not_write(os.path.join(base, folder), protected, home=str(home))
 
