@@ -173,6 +173,15 @@ def test_the_kernel_takes_on_an_identity_for_good(foreign):
 
 
 @root_only
+def test_an_identity_that_cannot_read_what_its_program_runs_is_refused_and_the_file_is_named(place):
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "start.py").write_text("")
+    identity = Identity(uid=1500, gid=1501, groups=(), reads=(str(closed / "start.py"),))
+    check_message(launch(plan(identity=identity, cwd="/")).refused, 1500, at=closed / "start.py")
+
+
+@root_only
 @pytest.mark.parametrize("what", ["cwd", "program", "TMPDIR"])
 def test_an_identity_that_cannot_reach_what_the_kernel_needs_is_refused_and_the_path_is_named(place, what):
     closed = place / "closed"

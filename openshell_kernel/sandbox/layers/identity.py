@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from openshell_kernel.base import capabilities
 from openshell_kernel.base.rules import Unenforced
+from openshell_kernel.base.values import AbsolutePath
 from openshell_kernel.errors import ConfinementError
 from openshell_kernel.sandbox.layers.contract import Layer, Need
 from openshell_kernel.sandbox.probes import equals, refused
@@ -30,11 +31,12 @@ Id = Annotated[int, why_not_id]
 
 
 class Parameters(NamedTuple):
-    """The user and groups that the kernel takes on."""
+    """The user and groups that the kernel takes on, and the files that its program must be able to read to run."""
 
     uid: Id
     gid: Id
     groups: tuple[Id, ...]
+    reads: tuple[AbsolutePath, ...] = ()
 
 
 class Identity(Layer[Parameters]):
@@ -78,7 +80,12 @@ class Identity(Layer[Parameters]):
 
     def _check_reachable(self) -> None:
         context = self.context
-        needs = ((context.program, os.X_OK), (context.cwd, os.X_OK), (context.temporary, os.W_OK | os.X_OK))
+        needs = (
+            (context.program, os.X_OK),
+            *((path, os.R_OK) for path in self.parameters.reads),
+            (context.cwd, os.X_OK),
+            (context.temporary, os.W_OK | os.X_OK),
+        )
         for path, needed in needs:
             if path is not None and not os.access(path, needed):
                 raise ConfinementError(
